@@ -1,0 +1,118 @@
+package flashback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"time"
+)
+
+// RoundTrip is one attempt: it sends the request, reads the whole answer and
+// keeps what came of it. Being the transport of retryablehttp's client, it
+// also keeps that client from closing the idle connections of other calls after a
+// failure, since it has no CloseIdleConnections.
+func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	if ctx.Err() != nil {
+		c.stop = contextError(ctx)
+		return nil, c.stop
+	}
+	if timeout := c.client.attemptTimeout; timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, timeoutError{timeout})
+		defer cancel()
+		req = req.WithContext(ctx)
+	}
+	c.attempts++
+	c.connection.Store(untraced)
+	resp, err := c.client.transport.RoundTrip(req)
+	if err == nil && resp == nil {
+		err = errors.New("the transport returned neither an answer nor an error")
+	}
+	c.last = attempt{}
+	if err == nil {
+		c.last.answer, err = readAnswer(resp)
+		c.last.answer.redact(c.token)
+		c.last.sent = true
+	} else {
+		closeBody(resp)
+		c.last.sent = c.mayHaveSent(err)
+	}
+	if err != nil {
+		c.last.err = c.describe(ctx, err)
+		resp = nil
+	} else {
+		resp.Body = http.NoBody
+	}
+	c.record()
+	return resp, c.last.err
+}
+
+// How far a request got on its way to a connection.
+const (
+	untraced int32 = iota // the transport tells nothing
+	connecting
+	connected // it was given a connection, so it may have gone out
+)
+
+// watch makes the trace that tells a request that was never sent from one whose
+// answer was lost.
+func (c *call) watch() *httptrace.ClientTrace {
+	c.trace = httptrace.ClientTrace{
+		GetConn: func(string) {
+			// net/http itself repeats a POST if, and only if, nothing was written of it or
+			// the server said that it processed nothing. Of other transports, which may
+			// repeat anything, a later connection says nothing about an earlier one.
+			if c.client.standard || c.connection.Load() != connected {
+				c.connection.Store(connecting)
+			}
+		},
+		GotConn: func(httptrace.GotConnInfo) { c.connection.Store(connected) },
+	}
+	return &c.trace
+}
+
+// mayHaveSent tells whether an attempt without an answer may have gone out.
+func (c *call) mayHaveSent(err error) bool {
+	if at := c.connection.Load(); at != untraced || c.client.standard {
+		return at == connected
+	}
+	var (
+		op  *net.OpError
+		dns *net.DNSError
+	)
+	dialing := errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
+	return !dialing && !errors.As(err, &dns) && !handshakeFailed(err)
+}
+
+// timeoutError is the cause of an attempt that took too long. It does not match
+// context.DeadlineExceeded, which is the caller's.
+type timeoutError struct{ after time.Duration }
+
+func (e timeoutError) Error() string { return fmt.Sprintf("no whole answer within %v", e.after) }
+func (timeoutError) Timeout() bool   { return true }
+
+// opaqueError keeps the words of an error, but not what it matches.
+type opaqueError string
+
+func (e opaqueError) Error() string { return string(e) }
+
+// describe keeps an error of the transport from saying what is not so or what is
+// secret: ctx is the attempt's.
+func (c *call) describe(ctx context.Context, err error) error {
+	if c.ctx.Err() != nil {
+		// whatever the transport says, it is the caller's context that ended
+	} else if cause, ok := context.Cause(ctx).(timeoutError); ok {
+		return cause
+	} else if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		// A time limit of the transport's own matches these too.
+		return opaqueError(redact(err.Error(), c.token))
+	}
+	if text := err.Error(); redact(text, c.token) != text {
+		return opaqueError(redact(text, c.token))
+	}
+	return err
+}

@@ -1,0 +1,263 @@
+package flashbacktest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Roles of a user, as the TypeScript types have them. RoleWorkspaces and higher
+// may activate users.
+const (
+	RoleUser           = 0x00
+	RoleBilling        = 0x01
+	RoleWorkspaces     = 0x02
+	RoleAdministrators = 0xfe
+	RoleOwner          = 0xff
+)
+
+// DefaultOrg is the organization of users that name none.
+const DefaultOrg = "org-1"
+
+// User is a user of the fake backend.
+type User struct {
+	ID        string
+	OrgID     string     // DefaultOrg if empty
+	Role      int        // RoleUser and so on
+	DeletedAt *time.Time // nil for an active user
+}
+
+// Deleted tells whether the user is soft-deleted.
+func (u User) Deleted() bool { return u.DeletedAt != nil }
+
+// Request is a request that the backend received.
+type Request struct {
+	Method string
+	// Path is the path as it came, still escaped.
+	Path   string
+	Header http.Header
+	Body   []byte
+	// Acted tells whether the request changed something.
+	Acted bool
+}
+
+// Backend is a fake Flashback backend, as an [http.Handler]. [NewServer] and
+// [New] serve one on a loopback connection; make a Backend of your own to serve
+// it in another way. It is safe for concurrent use.
+type Backend struct {
+	token  string
+	closed chan struct{}
+
+	mu       sync.Mutex
+	users    map[string]*User
+	tokens   map[string]string  // to user IDs
+	scripts  map[string][]Fault // by user ID; "" is for any request
+	decide   func(*http.Request) Fault
+	received []Request
+	limit    limit
+}
+
+// NewBackend returns a backend with one organization, [DefaultOrg], and one user
+// in it, its owner, whom [Backend.Token] belongs to.
+func NewBackend() *Backend {
+	b := &Backend{
+		closed:  make(chan struct{}),
+		users:   map[string]*User{},
+		tokens:  map[string]string{},
+		scripts: map[string][]Fault{},
+	}
+	b.AddUser(User{ID: "owner", Role: RoleOwner})
+	b.token = b.AddToken("owner")
+	return b
+}
+
+// Token is the access token of the owner of [DefaultOrg].
+func (b *Backend) Token() string { return b.token }
+
+// AddUser adds a user, or replaces the one with the same ID.
+func (b *Backend) AddUser(u User) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if u.OrgID == "" {
+		u.OrgID = DefaultOrg
+	}
+	b.users[u.ID] = &u
+}
+
+// AddDeletedUser adds a soft-deleted user to [DefaultOrg].
+func (b *Backend) AddDeletedUser(id string) {
+	now := time.Now()
+	b.AddUser(User{ID: id, DeletedAt: &now})
+}
+
+// User returns the user with the ID as it is now, and whether there is one.
+func (b *Backend) User(id string) (User, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	u, ok := b.users[id]
+	if !ok {
+		return User{}, false
+	}
+	return *u, true
+}
+
+// AddToken returns a new access token that belongs to the user with the ID.
+func (b *Backend) AddToken(userID string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	token := fmt.Sprintf("fake-token-%d-of-%x", len(b.tokens)+1, userID)
+	b.tokens[token] = userID
+	return token
+}
+
+// RevokeToken makes a token a bad one.
+func (b *Backend) RevokeToken(token string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.tokens, token)
+}
+
+// Requests returns what the backend received, oldest first.
+func (b *Backend) Requests() []Request {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.received)
+}
+
+// Reset forgets what was received, the faults that are left and the rate limit.
+// Users and tokens stay.
+func (b *Backend) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.received, b.decide, b.limit = nil, nil, limit{}
+	clear(b.scripts)
+}
+
+// Close ends requests that stall.
+func (b *Backend) Close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-b.closed:
+	default:
+		close(b.closed)
+	}
+}
+
+// ServeHTTP answers a request as the backend would, or as a fault says.
+func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	received := Request{Method: r.Method, Path: r.URL.EscapedPath(), Header: r.Header.Clone()}
+	received.Body, _ = io.ReadAll(io.LimitReader(r.Body, 1<<20)) // a request that was cut is one as far as it came
+
+	b.mu.Lock()
+	fault := b.nextFault(r)
+	reply := b.limit.check(time.Now())
+	if reply != nil {
+		fault = Fault{}
+	} else {
+		if fault.acts() {
+			reply, received.Acted = b.handle(r)
+		}
+		if fault.Status != 0 {
+			reply = &response{status: fault.Status, header: fault.Header, body: fault.Body}
+		}
+	}
+	b.received = append(b.received, received)
+	b.mu.Unlock()
+
+	b.deliver(w, r, reply, fault)
+}
+
+// userIDOf is the user whom a request is about, or "".
+func userIDOf(r *http.Request) string {
+	id, ok := strings.CutPrefix(r.URL.Path, "/organization/users/")
+	if !ok {
+		return ""
+	}
+	// The ID may have slashes of its own, escaped on the wire.
+	return strings.TrimSuffix(id, "/activate")
+}
+
+// response is an answer before it meets its fault.
+type response struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func envelope(status int, success bool, message string) *response {
+	body, _ := json.Marshal(map[string]any{"success": success, "message": message}) // can't fail
+	return &response{status: status, header: http.Header{"Content-Type": {"application/json"}}, body: string(body)}
+}
+
+// handle answers a request without a fault, and tells whether it changed
+// something. The mutex is held.
+func (b *Backend) handle(r *http.Request) (*response, bool) {
+	segments := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+	isActivate := len(segments) == 4 && segments[0] == "organization" && segments[1] == "users" && segments[3] == "activate"
+	switch {
+	case !isActivate:
+		return envelope(http.StatusNotFound, false, "Not found"), false
+	case r.Method != http.MethodPost:
+		return envelope(http.StatusMethodNotAllowed, false, "Method not allowed"), false
+	}
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	caller := b.users[b.tokens[token]]
+	if caller == nil || caller.Deleted() {
+		return envelope(http.StatusUnauthorized, false, "Unauthorized"), false
+	}
+	return b.activate(caller, userIDOf(r))
+}
+
+func (b *Backend) activate(caller *User, id string) (*response, bool) {
+	user := b.users[id]
+	switch {
+	case caller.Role < RoleWorkspaces, user != nil && user.OrgID != caller.OrgID:
+		return envelope(http.StatusForbidden, false, "Insufficient permissions to activate users"), false
+	case user == nil:
+		return envelope(http.StatusNotFound, false, "User not found"), false
+	case !user.Deleted():
+		return envelope(http.StatusBadRequest, false, "User is not deleted"), false
+	}
+	user.DeletedAt = nil
+	return envelope(http.StatusOK, true, "User activated successfully"), true
+}
+
+// limit is a rate limit: a bucket of tokens.
+type limit struct {
+	perSecond, burst, left float64
+	last                   time.Time
+}
+
+// LimitRate lets perSecond requests a second through, and burst at once; the rest
+// is answered 429 with "Retry-After: 1" and does nothing. 0 switches it off.
+func (b *Backend) LimitRate(perSecond, burst int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = limit{perSecond: float64(perSecond), burst: float64(burst), left: float64(burst), last: time.Now()}
+}
+
+func (l *limit) check(now time.Time) *response {
+	if l.perSecond == 0 {
+		return nil
+	}
+	l.left = min(l.burst, l.left+now.Sub(l.last).Seconds()*l.perSecond)
+	l.last = now
+	if l.left >= 1 {
+		l.left--
+		return nil
+	}
+	return tooMany(time.Second)
+}
+
+func tooMany(after time.Duration) *response {
+	reply := envelope(http.StatusTooManyRequests, false, "Too many requests")
+	reply.header.Set("Retry-After", strconv.Itoa(int(after.Seconds())))
+	return reply
+}

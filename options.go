@@ -1,0 +1,197 @@
+package flashback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Option sets something of a [Client]. [NewClient] applies options in any order
+// and fails with a clear message when one has a bad value.
+type Option func(*Client) error
+
+// WithBaseURL sets the address of the backend in place of [DefaultBaseURL]. A
+// path prefix and a trailing slash work. The URL must be absolute, http or https,
+// and without user info, query or fragment; http:// is for loopback hosts, unless
+// [WithPlaintextHTTP] allows more.
+func WithBaseURL(rawURL string) Option {
+	return func(c *Client) error {
+		u, err := url.Parse(rawURL)
+		switch {
+		case err != nil:
+			// url.Parse quotes its input, which may hold a password.
+			return fmt.Errorf("the base URL can't be parsed; give one like %s", DefaultBaseURL)
+		case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+			return fmt.Errorf("the base URL needs http:// or https:// and a host, like %s", DefaultBaseURL)
+		case u.User != nil:
+			return errors.New("the base URL has user info; the access token is all that is sent, so leave it out")
+		case u.RawQuery != "" || u.ForceQuery || strings.Contains(rawURL, "#"):
+			return errors.New("the base URL has a query or a fragment; leave it out")
+		}
+		if port := u.Port(); port != "" {
+			if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+				return errors.New("the base URL has a port that does not exist; use 1 to 65535")
+			}
+		}
+		c.baseURL = *u
+		return nil
+	}
+}
+
+// loopback tells whether a host name certainly means this machine.
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
+}
+
+// WithHTTPClient sends requests with the Transport, the Jar and the Timeout of
+// hc, which is copied and never changed. A Timeout that is shorter than the
+// attempt's ([WithAttemptTimeout]) takes its place: it bounds one attempt, not
+// the call. CheckRedirect is not used, because a redirect is never followed.
+//
+// Outcomes are sharpest with a Transport that reports to net/http/httptrace, as
+// *http.Transport and what wraps it do: then a request that was never sent is
+// told from one whose answer was lost.
+func WithHTTPClient(hc *http.Client) Option {
+	return func(c *Client) error {
+		if hc == nil {
+			return errors.New("WithHTTPClient got nil; leave the option out to use the client's own transport")
+		}
+		if hc.Timeout < 0 {
+			return errors.New("WithHTTPClient got a client with a negative Timeout; use 0 for none")
+		}
+		c.transport, c.jar, c.clientTimeout = hc.Transport, hc.Jar, hc.Timeout
+		return nil
+	}
+}
+
+// WithTokenSource asks source for the access token before every attempt, in
+// place of a fixed one, so that a token can be renewed while the client is in
+// use. Answer from memory where you can: source is called often, from many
+// goroutines at once, with the context of the call. Its error ends the call. When
+// the backend answers 401 and source has another token by then, the call is
+// tried once more with it.
+func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
+	return func(c *Client) error {
+		if source == nil {
+			return errors.New("WithTokenSource got nil; give a function, or pass an access token to NewClient")
+		}
+		c.tokenRotates = true
+		c.token = func(ctx context.Context) (string, error) {
+			token, err := source(ctx)
+			if err != nil {
+				return "", fmt.Errorf("token source: %w", err)
+			}
+			if err := checkToken(token); err != nil {
+				return "", fmt.Errorf("token source: its token %w", err)
+			}
+			return token, nil
+		}
+		return nil
+	}
+}
+
+// WithMaxRetries sets how often one call is repeated at most, after its first
+// attempt. The default is 4; 0 switches retrying off.
+func WithMaxRetries(n int) Option {
+	return func(c *Client) error {
+		if n < 0 {
+			return errors.New("WithMaxRetries got a negative number; use 0 to switch retrying off")
+		}
+		c.maxRetries = n
+		return nil
+	}
+}
+
+// WithBackoff sets the waits between attempts: the first is up to base, each
+// further one up to twice the one before, and none longer than limit; each is
+// shortened at random by up to a half. The default is 250 ms and 8 s. A
+// Retry-After of the server takes the wait's place (see [WithMaxRetryAfter]).
+func WithBackoff(base, limit time.Duration) Option {
+	return func(c *Client) error {
+		if base < 0 || limit < base {
+			return fmt.Errorf("WithBackoff got %v and %v; it needs 0 <= base <= max", base, limit)
+		}
+		c.backoffBase, c.backoffMax = base, limit
+		return nil
+	}
+}
+
+// WithMaxRetryAfter sets the longest Retry-After that a call waits for; the
+// default is 60 s. When the server asks for more, the call returns at once, with
+// [Error].RetryAfter set. 0 waits for none.
+func WithMaxRetryAfter(d time.Duration) Option {
+	return func(c *Client) error {
+		if d < 0 {
+			return fmt.Errorf("WithMaxRetryAfter got %v; use 0 to wait for no Retry-After", d)
+		}
+		c.maxRetryAfter = d
+		return nil
+	}
+}
+
+// WithAttemptTimeout bounds one attempt, from dialing to the last byte of the
+// answer. The default is 30 s; 0 means no bound but the context's. The context
+// bounds the whole call, with its waits.
+func WithAttemptTimeout(d time.Duration) Option {
+	return func(c *Client) error {
+		if d < 0 {
+			return fmt.Errorf("WithAttemptTimeout got %v; use 0 for no bound", d)
+		}
+		c.attemptTimeout = d
+		return nil
+	}
+}
+
+// WithRetryBudget sets how many retries all calls of the client together may be
+// ahead of their successes; the default is 100. A retry takes one; a retried call
+// that succeeds gives back what it took, and a call that succeeds at once gives
+// back a tenth. While the budget is empty, each call has its first attempt only,
+// and a failure that would have been retried matches [ErrRetryBudget]: a server
+// that is down gets about one request per call. 0 allows no retry; a negative n
+// switches the budget off.
+func WithRetryBudget(n int) Option {
+	return func(c *Client) error {
+		c.budget.fill(n)
+		return nil
+	}
+}
+
+// WithLogger logs each retry, and each call that ended as recovered or with an
+// unknown outcome. The token is never logged. By default, and with nil, nothing
+// is logged.
+func WithLogger(l *slog.Logger) Option {
+	return func(c *Client) error {
+		c.log = l
+		return nil
+	}
+}
+
+// WithUserAgent puts product, such as "acme-admin/1.4", in front of
+// "flashback-go/<Version>" in the User-Agent header.
+func WithUserAgent(product string) Option {
+	return func(c *Client) error {
+		if strings.TrimSpace(product) == "" || strings.ContainsFunc(product, unicode.IsControl) {
+			return errors.New(`WithUserAgent needs a product on one line, like "acme-admin/1.4"`)
+		}
+		c.userAgent = product + " flashback-go/" + Version
+		return nil
+	}
+}
+
+// WithPlaintextHTTP allows a base URL with http:// to a host that is not
+// loopback. The token then crosses the network in the clear.
+func WithPlaintextHTTP() Option {
+	return func(c *Client) error {
+		c.plaintext = true
+		return nil
+	}
+}

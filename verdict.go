@@ -1,0 +1,213 @@
+package flashback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+// call is one call of the API. It is the retry policy and the transport of a
+// retryablehttp.Client of its own, and makes one verdict of all its attempts.
+type call struct {
+	client *Client
+	ctx    context.Context
+	op     *operation
+	id     string
+
+	// In the call, and not beside it, these cost no allocation of their own.
+	retrier    retryablehttp.Client
+	httpClient http.Client
+	request    retryablehttp.Request
+	trace      httptrace.ClientTrace
+
+	connection atomic.Int32 // how far the attempt got; a trace may be told from any goroutine
+
+	token    string // of the attempt
+	attempts int
+	last     attempt
+	then     next    // what may follow the last attempt
+	answer   *answer // the last that came, maybe of an attempt before the last
+	unsure   bool    // an attempt may have taken effect
+
+	renewed bool // a 401 has made the call try another token
+	retries int  // taken from the budget
+	waiting bool // for the next attempt
+	wait    time.Duration
+	stop    error // why there is no next attempt, where the last one does not say it
+}
+
+// outcome is a call that succeeded.
+type outcome struct {
+	answer    *answer
+	attempts  int
+	recovered bool
+}
+
+// do carries out one call of the API.
+func (c *Client) do(ctx context.Context, op *operation, id string) (outcome, error) {
+	if ctx == nil {
+		return outcome{}, invalid(op.name, id, errors.New("the context is nil; use context.Background()"))
+	}
+	run := &call{client: c, ctx: ctx, op: op, id: id}
+	req, err := c.newRequest(httptrace.WithClientTrace(ctx, run.watch()), op, id)
+	if err != nil {
+		return outcome{}, invalid(op.name, id, err)
+	}
+	if run.prepare(req) == nil {
+		run.httpClient.Transport = run
+		run.httpClient.Jar = c.jar
+		run.httpClient.CheckRedirect = neverRedirect
+		run.retrier.HTTPClient = &run.httpClient
+		run.retrier.RetryMax = math.MaxInt // checkRetry alone decides
+		run.retrier.CheckRetry = run.checkRetry
+		run.retrier.Backoff = run.backoff
+		run.retrier.PrepareRetry = run.prepare
+		run.request.Request = req
+		// Do returns less than the call knows: it drops the last answer where the
+		// context ended during a wait.
+		_, _ = run.retrier.Do(&run.request) //nolint:bodyclose // RoundTrip has read and closed it.
+		if run.waiting && run.stop == nil {
+			run.stop = contextError(ctx)
+		}
+	}
+	return run.verdict()
+}
+
+func neverRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// prepare gives the request of the next attempt its header.
+func (c *call) prepare(req *http.Request) error {
+	if c.then != renewToken { // else checkRetry has just asked
+		token, err := c.client.token(c.ctx)
+		if err != nil {
+			c.stop = c.describe(c.ctx, err)
+			return c.stop
+		}
+		c.token = token
+	}
+	req.Header = c.client.header(c.token)
+	return nil
+}
+
+// record adds the last attempt to what the call knows.
+func (c *call) record() {
+	effect, then := c.last.judge()
+	c.unsure = c.unsure || effect
+	c.then = then
+	if c.last.answer != nil {
+		c.answer = c.last.answer
+	}
+}
+
+// checkRetry decides whether there is another attempt, and after which wait.
+func (c *call) checkRetry(context.Context, *http.Response, error) (bool, error) {
+	c.waiting = c.stop == nil && c.mayRetry()
+	if c.waiting {
+		c.retries++
+		c.logRetry()
+	}
+	return c.waiting, nil
+}
+
+func (c *call) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return c.wait }
+
+func (c *call) mayRetry() bool {
+	switch c.then {
+	case giveUp, done, wasNotNeeded:
+		return false
+	case renewToken:
+		if !c.client.tokenRotates || c.renewed {
+			return false
+		}
+	case tryAgain:
+	}
+	if c.ctx.Err() != nil {
+		c.stop = contextError(c.ctx)
+		return false
+	}
+	if c.attempts > c.client.maxRetries {
+		return false
+	}
+	c.wait = c.client.backoff(c.attempts)
+	if c.last.answer != nil {
+		if asked := retryAfter(c.last.answer.header); asked > c.client.maxRetryAfter {
+			c.stop = fmt.Errorf("the server asks to wait %v and the client waits at most %v", asked, c.client.maxRetryAfter)
+			return false
+		} else if asked > 0 {
+			c.wait = asked
+		}
+	}
+	if c.then == renewToken {
+		token, err := c.client.token(c.ctx)
+		if err != nil || token == c.token {
+			return false // the 401 stands
+		}
+		c.token, c.renewed, c.wait = token, true, 0
+	}
+	if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) <= c.wait {
+		c.stop = fmt.Errorf("the next attempt, in %v, would come after the deadline: %w", c.wait.Round(time.Millisecond), context.DeadlineExceeded)
+		return false
+	}
+	if !c.client.budget.take() {
+		c.stop = ErrRetryBudget
+		return false
+	}
+	return true
+}
+
+// verdict is what the caller is told: a success, a recovered success, a failure,
+// or a failure whose outcome is unknown.
+func (c *call) verdict() (outcome, error) {
+	recovered := c.then == wasNotNeeded && c.unsure
+	if c.then != done && !recovered {
+		c.client.budget.giveBack(int64(c.retries-max(0, c.attempts-1)) * retryTenths) // those that were not sent
+		err := c.failure()
+		if err.OutcomeUnknown {
+			c.log(slog.LevelWarn, "flashback: outcome unknown", slog.Any("error", err))
+		}
+		return outcome{}, err
+	}
+	if c.retries == 0 {
+		c.client.budget.giveBack(1)
+	} else {
+		c.client.budget.giveBack(int64(c.retries) * retryTenths)
+	}
+	if recovered {
+		c.log(slog.LevelInfo, "flashback: recovered", slog.String("message", c.answer.message))
+	}
+	return outcome{answer: c.answer, attempts: c.attempts, recovered: recovered}, nil
+}
+
+func (c *call) logRetry() {
+	failure := slog.Any("error", c.last.err)
+	if c.last.err == nil {
+		failure = slog.Int("status", c.last.answer.status)
+	}
+	c.log(slog.LevelInfo, "flashback: retrying", failure, slog.Duration("wait", c.wait))
+}
+
+func (c *call) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	if c.client.log == nil {
+		return
+	}
+	c.client.log.LogAttrs(c.ctx, level, msg, append([]slog.Attr{
+		slog.String("op", c.op.name), slog.String("id", c.id), slog.Int("attempts", c.attempts),
+	}, attrs...)...)
+}
+
+// contextError is the error of a context that has ended, with its cause.
+func contextError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == err { //nolint:errorlint // the very same: then it adds nothing
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
