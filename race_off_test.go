@@ -1,0 +1,5 @@
+//go:build !race
+
+package flashback_test
+
+const raceEnabled = false
