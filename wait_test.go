@@ -219,7 +219,7 @@ func TestAContextThatEndsKeepsTheLastAnswer(t *testing.T) {
 	}
 }
 
-func TestAContextThatHasEndedSendsNothing(t *testing.T) {
+func TestAnEndedContextSendsNothing(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

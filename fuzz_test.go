@@ -1,0 +1,227 @@
+package flashback_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	flashback "github.com/flashbacknetwork/flashback-go"
+	"github.com/flashbacknetwork/flashback-go/flashbacktest"
+)
+
+// FuzzUserID sends IDs to a real server: what it receives is always one segment,
+// which decodes to the ID.
+func FuzzUserID(f *testing.F) {
+	for _, id := range []string{
+		"550e8400-e29b-41d4-a716-446655440000", "", ".", "..", "...", "../x", "a/b", "a%2fb", "%2e%2e", "a?b#c", "a;b",
+		" ", "+", "ü", "\xff", "\n", "\x7f", "\u0085", "a\\b", "//", "http://h/", "a:b@c", "\u202e", "activate",
+	} {
+		f.Add(id)
+	}
+	backend := flashbacktest.New(f)
+	client := backend.Client(flashback.WithMaxRetries(0))
+	f.Fuzz(func(t *testing.T, id string) {
+		defer backend.Reset()
+		_, err := client.Organization.Users.Activate(t.Context(), id)
+		var e *flashback.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, id, e.ID)
+		checkErrorText(t, e)
+		received := backend.Requests()
+		if errors.Is(err, flashback.ErrInvalidArgument) {
+			assert.Empty(t, received)
+			assert.Zero(t, e.Attempts)
+			refused := id == "" || id == "." || id == ".." || strings.ContainsFunc(id, unicode.IsControl)
+			assert.True(t, refused, "%q could have been sent", id)
+			return
+		}
+		if len(id) > 100_000 {
+			return // a server may find the request line too long
+		}
+		require.ErrorIs(t, err, flashback.ErrNotFound, "%q", id)
+		require.Len(t, received, 1)
+		segments := strings.Split(received[0].Path, "/")
+		require.Len(t, segments, 5)
+		decoded, err := url.PathUnescape(segments[3])
+		require.NoError(t, err)
+		assert.Equal(t, id, decoded)
+		segments[3] = ""
+		assert.Equal(t, []string{"", "organization", "users", "", "activate"}, segments)
+	})
+}
+
+// FuzzAnswer plays any answer after a lost one and before the documented one,
+// and holds the verdict against the rules.
+func FuzzAnswer(f *testing.F) {
+	for _, body := range []string{
+		activated, `{"success":false,"message":"User is not deleted"}`, `{"message":"x"}`, `{"success":true}`, `{"error":"x"}`,
+		`{"success":"true"}`, `{"success":null,"message":null}`, `[]`, `null`, `"x"`, `{`, "", "<html>", "\xff", `{"message":"\u0000\n"}`,
+		`{"success":true,"message":"x"} trailing`, `{"success":1,"message":"x"}`, `{"Success":true}`, `{"success":true,"success":false}`,
+	} {
+		for _, status := range []uint16{200, 204, 302, 400, 401, 403, 404, 408, 425, 429, 500, 501, 503, 505, 101, 999} {
+			f.Add(status, body, "Retry-After", "1", false)
+			f.Add(status, body, "X-Request-Id", "r\x00\n", true)
+		}
+	}
+	f.Fuzz(func(t *testing.T, status uint16, body, name, value string, lostBefore bool) {
+		attempts := 0
+		transport := roundTripper(func(*http.Request) (*http.Response, error) {
+			attempts++
+			switch {
+			case lostBefore && attempts == 1:
+				return nil, io.ErrUnexpectedEOF
+			case !lostBefore && attempts == 1, lostBefore && attempts == 2:
+				return &http.Response{
+					StatusCode: int(status), Header: http.Header{name: {value}, "Retry-After": {"0"}}, Body: io.NopCloser(strings.NewReader(body)),
+				}, nil
+			}
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(activated))}, nil
+		})
+		client, err := flashback.NewClient("access-token-1", flashback.WithBackoff(0, 0), flashback.WithHTTPClient(&http.Client{Transport: transport}))
+		require.NoError(t, err)
+		got, e := activateIn(t.Context(), client)
+
+		class := status / 100
+		retried := map[bool]int{false: 2, true: 3}[lostBefore] == attempts
+		switch {
+		case class == 2 && !retried && e == nil:
+			assert.False(t, got.Recovered)
+		case e == nil && got.Recovered:
+			assert.Equal(t, uint16(400), status)
+			assert.True(t, lostBefore)
+		case e == nil:
+			assert.True(t, retried, "a %d passed for a success", status)
+			assert.True(t, class == 2 || class == 5 || status == 408 || status == 425 || status == 429, "a %d was retried", status)
+		default:
+			assert.Equal(t, lostBefore, e.OutcomeUnknown)
+			assert.False(t, retried)
+			assert.Equal(t, int(status), e.StatusCode)
+			checkErrorText(t, e)
+		}
+	})
+}
+
+// checkErrorText holds the text of an error against its promise.
+func checkErrorText(t *testing.T, e *flashback.Error) {
+	t.Helper()
+	text := e.Error()
+	assert.NotContains(t, text, "access-token-1")
+	assert.False(t, strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }), "%q", text)
+	assert.LessOrEqual(t, len([]rune(text)), 600)
+}
+
+// FuzzRetryAfter holds the wait against the cap, in fake time.
+func FuzzRetryAfter(f *testing.F) {
+	for _, value := range []string{
+		"0", "1", "60", "61", "-1", "+1", "1.5", "1e3", "9223372036", "9223372037", "99999999999999999999", "", " 7 ", "0x10", "٣",
+		"Sat, 01 Jan 2000 00:00:09 GMT", "Saturday, 01-Jan-00 00:00:09 GMT", "Sat Jan  1 00:00:09 2000", "Fri, 31 Dec 9999 23:59:59 GMT",
+		"Mon, 01 Jan 0001 00:00:00 GMT", "soon",
+	} {
+		f.Add(value, "")
+		f.Add(value, "Sat, 01 Jan 2000 00:00:00 GMT")
+	}
+	f.Fuzz(func(t *testing.T, value, date string) {
+		synctest.Test(t, func(t *testing.T) {
+			client := mocked(t, answers(answer(429, "", "Retry-After", value, "Date", date), answer(200, activated)), flashback.WithBackoff(time.Second, time.Second))
+			start := time.Now()
+			got, err := activateIn(t.Context(), client)
+			waited := time.Since(start)
+			if err != nil {
+				require.ErrorIs(t, err, flashback.ErrRateLimited)
+				assert.Zero(t, waited)
+				assert.Greater(t, err.RetryAfter, time.Minute)
+				assert.LessOrEqual(t, err.RetryAfter, time.Duration(math.MaxInt64))
+				return
+			}
+			assert.Equal(t, 2, got.Attempts)
+			assert.Greater(t, waited, time.Duration(0))
+			assert.LessOrEqual(t, waited, time.Minute)
+		})
+	})
+}
+
+// FuzzBaseURL sends to any base URL that is accepted: only to the host and under
+// the path that it names, and never in the clear to another machine.
+func FuzzBaseURL(f *testing.F) {
+	for _, base := range []string{
+		flashback.DefaultBaseURL, "https://h/", "https://h//", "https://h/a/../b", "https://h/a%2fb/", "http://127.0.0.1:1", "http://[::1]:1/x",
+		"http://h", "https://u:p@h", "https://h?q", "https://h?", "https://h#", "//h", "h", "", "ftp://h", "https:h", "https://h:99999", "https://h:0",
+		"https://h:", "http://localhost.evil", "http://127.1", "https://h/\x00", "https://ü/", "http://[::ffff:127.0.0.1]", "https://h/%zz", "https:///x",
+	} {
+		f.Add(base)
+	}
+	f.Fuzz(func(t *testing.T, base string) {
+		var sent *url.URL
+		client, err := flashback.NewClient("access-token-1", flashback.WithBaseURL(base), flashback.WithHTTPClient(&http.Client{
+			Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				sent = req.URL
+				return nil, context.Canceled
+			}),
+		}), flashback.WithMaxRetries(0))
+		if err != nil {
+			require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+			return
+		}
+		_, failure := activateIn(t.Context(), client)
+		require.NotNil(t, failure)
+		require.NotNil(t, sent)
+		given, err := url.Parse(base)
+		require.NoError(t, err)
+		assert.Equal(t, given.Host, sent.Host)
+		assert.Nil(t, sent.User)
+		assert.Empty(t, sent.RawQuery)
+		assert.Empty(t, sent.Fragment)
+		assert.Equal(t, strings.TrimRight(given.EscapedPath(), "/")+"/organization/users/user-1/activate", sent.EscapedPath())
+		if sent.Scheme == "http" {
+			host, _, _ := strings.Cut(sent.Hostname(), "%") // without the zone
+			ip := net.ParseIP(host)
+			assert.True(t, strings.EqualFold(sent.Hostname(), "localhost") || ip != nil && ip.IsLoopback(), "%q", base)
+		} else {
+			assert.Equal(t, "https", sent.Scheme)
+		}
+	})
+}
+
+// FuzzToken makes clients of any token: one that is accepted is sent as it is, and
+// no error quotes one.
+func FuzzToken(f *testing.F) {
+	for _, token := range []string{
+		"access-token-1", "", " ", "t\n", "\tt", "a b", "Bearer x", "bearer x", "Bearer ", "Bearer", "BEARER\u00a0x", "a\x00b", "a\x7fb", "a\u0085b", "ü", "\xff",
+	} {
+		f.Add(token)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		var sent string
+		client, err := flashback.NewClient(token, flashback.WithHTTPClient(&http.Client{
+			Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				sent = req.Header.Get("Authorization")
+				return nil, errors.New("sent " + token)
+			}),
+		}), flashback.WithMaxRetries(0))
+		if err != nil {
+			require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+			if len(token) > 12 {
+				assert.NotContains(t, err.Error(), token)
+			}
+			return
+		}
+		_, failure := activateIn(t.Context(), client)
+		assert.Equal(t, "Bearer "+token, sent)
+		assert.False(t, strings.ContainsFunc(sent[len("Bearer "):], func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }))
+		if len(token) > 12 {
+			assert.NotContains(t, failure.Error(), token)
+		}
+	})
+}
