@@ -56,8 +56,8 @@ func byHand(ctx context.Context, hc *http.Client, base, token, id string) (strin
 	return envelope.Message, err
 }
 
+//nolint:paralleltest // AllocsPerRun counts the allocations of the whole process.
 func TestACallAllocatesNoMoreThanOneByHand(t *testing.T) {
-	// Not parallel: AllocsPerRun counts the allocations of the whole process.
 	client, err := flashback.NewClient("access-token", flashback.WithHTTPClient(&http.Client{Transport: memory{}}))
 	require.NoError(t, err)
 	hc := &http.Client{Transport: memory{}, Timeout: 30 * time.Second}

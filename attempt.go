@@ -103,16 +103,19 @@ func (e opaqueError) Error() string { return string(e) }
 // describe keeps an error of the transport from saying what is not so or what is
 // secret: ctx is the attempt's.
 func (c *call) describe(ctx context.Context, err error) error {
-	if c.ctx.Err() != nil {
-		// whatever the transport says, it is the caller's context that ended
-	} else if cause, ok := context.Cause(ctx).(timeoutError); ok {
-		return cause
-	} else if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		// A time limit of the transport's own matches these too.
-		return opaqueError(redact(err.Error(), c.token))
+	text := redact(err.Error(), c.token)
+	if c.ctx.Err() == nil {
+		var timeout timeoutError
+		if errors.As(context.Cause(ctx), &timeout) {
+			return timeout
+		}
+		// A time limit of the transport's own matches the caller's too.
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+			return opaqueError(text)
+		}
 	}
-	if text := err.Error(); redact(text, c.token) != text {
-		return opaqueError(redact(text, c.token))
+	if text != err.Error() {
+		return opaqueError(text)
 	}
 	return err
 }

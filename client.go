@@ -25,7 +25,9 @@ const (
 
 // Client calls the Flashback API with one access token. It is safe for
 // concurrent use; make one and keep it, because its connections and its retry
-// budget are shared by its calls.
+// budget are shared by its calls. Its own transport opens at most 80 connections
+// to a host; over HTTP/1.1, further calls wait for one of them, within their
+// attempt's timeout. [WithHTTPClient] brings another transport.
 //
 // A Client never prints its token, whatever the fmt verb or the encoder.
 type Client struct {
@@ -95,7 +97,7 @@ func NewClient(accessToken string, opts ...Option) (*Client, error) {
 		c.token = func(context.Context) (string, error) { return accessToken, nil }
 	}
 	if c.baseURL.Scheme == "http" && !c.plaintext && !loopback(c.baseURL.Hostname()) {
-		return nil, invalid("NewClient", "", errors.New("the base URL is http:// to a host that is not loopback, which would show the token to the network; use https://, or WithPlaintextHTTP to send it all the same"))
+		return nil, invalid("NewClient", "", errors.New("an http:// base URL shows the token to the network; use https://, or WithPlaintextHTTP to allow it"))
 	}
 	if c.transport == nil {
 		c.transport = newTransport()
@@ -136,6 +138,7 @@ func newTransport() *http.Transport {
 		ForceAttemptHTTP2:      true,
 		MaxIdleConns:           100,
 		MaxIdleConnsPerHost:    100,
+		MaxConnsPerHost:        80, // else a slow dial makes many more: each call that waits for it begins another
 		IdleConnTimeout:        60 * time.Second,
 		MaxResponseHeaderBytes: 1 << 20,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},

@@ -114,8 +114,8 @@ func endless(w http.ResponseWriter, r *http.Request, status, n int) {
 	}
 }
 
+//nolint:paralleltest // It reads the heap of the whole process.
 func TestAHugeBodyIsNotKept(t *testing.T) {
-	// Not parallel: it reads the heap of the whole process.
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) { endless(w, r, 200, 512<<20) })
 	for _, id := range []string{"plain", "gzipped"} {
 		t.Run(id, func(t *testing.T) {
@@ -209,15 +209,18 @@ func TestOneCallsFailureLeavesTheConnectionsOfOthers(t *testing.T) {
 	client := clientWith(t, backend.Token(), server)
 	for name, fail := range map[string]func(){
 		"a 404": func() { _, _ = client.Organization.Users.Activate(t.Context(), "nobody") },
-		"a 403": func() { backend.Script(flashbacktest.Answer(403, "{}")); activateIn(t.Context(), client) },
+		"a 403": func() {
+			backend.Script(flashbacktest.Answer(403, "{}"))
+			_, _ = activateIn(t.Context(), client)
+		},
 		"a 503, for good": func() {
 			backend.Script(flashbacktest.Answer(503, ""), flashbacktest.Answer(503, ""), flashbacktest.Answer(503, ""), flashbacktest.Answer(503, ""), flashbacktest.Answer(503, ""))
-			activateIn(t.Context(), client)
+			_, _ = activateIn(t.Context(), client)
 		},
 		"a context that ended before": func() {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			activateIn(ctx, client)
+			_, _ = activateIn(ctx, client)
 		},
 	} {
 		fail()

@@ -1,2 +1,121 @@
-// Package flashback is the Go client of the Flashback platform's API.
+// Package flashback is the Go client of the Flashback platform's API. This version
+// has one call, which activates a soft-deleted user of an organization. The call
+// retries what is transient and makes one verdict of all its attempts: a call that
+// took effect is not reported as a failure because an answer was lost.
+//
+//	client, err := flashback.NewClient(os.Getenv("FLASHBACK_ACCESS_TOKEN"))
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	activation, err := client.Organization.Users.Activate(ctx, userID)
+//	switch {
+//	case errors.Is(err, flashback.ErrOutcomeUnknown):
+//		// The user may be active by now: call again, or look.
+//	case err != nil:
+//		// The user was not activated by this call.
+//	default:
+//		// The user is active; activation says how that came about.
+//	}
+//
+// Make one [Client] and keep it; it is safe for concurrent use. Package
+// [github.com/flashbacknetwork/flashback-go/flashbacktest] is a fake backend for
+// your own tests.
+//
+// # Retries and verdicts
+//
+// If an attempt takes effect and its answer is lost, the next attempt is answered
+// 400 "User is not deleted". Read alone, that answer reports a failure. So each
+// attempt is judged twice: may it have taken effect, and may another one help?
+//
+//   - Never sent (dialing, DNS, the TLS handshake or the proxy failed): no effect;
+//     tried again, unless the server's certificate or its lack of TLS is the reason.
+//   - Sent, but no whole answer came (the connection broke, the time was up, the
+//     body was cut or is larger than 1 MiB): may have taken effect; tried again.
+//   - 2xx with an envelope that does not say "success": false: success. An envelope
+//     is a JSON object with a boolean "success", a string "message", or both.
+//   - 2xx with anything else but "success": false (a web page, half an object,
+//     nothing, a "success" that is a text or a number): may have taken effect;
+//     tried again.
+//   - 408, and every 5xx but 501 and 505: may have taken effect; tried again.
+//   - 425 and 429: no effect; tried again.
+//   - 401: no effect; tried again once if [WithTokenSource] gives another token.
+//   - 400 "User is not deleted": no effect, and not tried again. It is a success if
+//     an earlier attempt of the call may have taken effect, else [ErrUserNotDeleted].
+//   - Every other answer: no effect, and not tried again.
+//
+// A call then ends in one of four ways:
+//
+//   - Success.
+//   - Success with [Activation].Recovered set: "User is not deleted" after an
+//     attempt that may have taken effect. The user is active. It was most likely
+//     this call that did it, but someone else may have done it in between.
+//   - A failure that is definite: no attempt can have taken effect.
+//   - A failure whose outcome is unknown: an attempt may have taken effect, and no
+//     later one settled it. The error has [Error].OutcomeUnknown set and matches
+//     [ErrOutcomeUnknown], whatever else it matches.
+//
+// # Waiting
+//
+// A call has up to 5 attempts ([WithMaxRetries]). The waits between them double from
+// 250 ms up to 8 s, each shortened at random by up to a half ([WithBackoff]). A
+// Retry-After, in seconds or as a date, takes the wait's place; if it is longer
+// than 60 s ([WithMaxRetryAfter]), the call returns at once with
+// [Error].RetryAfter set.
+//
+// The context bounds the whole call. A wait that would outlast its deadline is not
+// begun: the call returns at once, and its error has the last answer and matches
+// [context.DeadlineExceeded]. One attempt takes up to 30 s ([WithAttemptTimeout]);
+// the error of one that took longer does not match [context.DeadlineExceeded],
+// which is kept for the caller's deadline.
+//
+// All calls of a client share a budget of 100 retries ([WithRetryBudget]). A retry
+// takes one, a retried call that succeeds gives back what it took, and one that
+// succeeds at once gives back a tenth. Once it is empty, each call has its first
+// attempt only: a server that is down gets about one request per call, not five.
+//
+// # Errors
+//
+// Every failed call returns an [*Error], which has the last answer and the number
+// of attempts. With [errors.Is] it matches its kinds:
+//
+//   - [ErrUserNotDeleted] and [ErrBadRequest]: 400 "User is not deleted".
+//   - [ErrBadRequest]: 400 with any other envelope.
+//   - [ErrUnauthorized]: 401.
+//   - [ErrForbidden]: 403 with an envelope.
+//   - [ErrNotFound]: 404 with an envelope.
+//   - [ErrRateLimited]: 429.
+//   - [ErrServer]: any 5xx.
+//   - [ErrUnexpectedResponse]: a redirect, another 4xx without an envelope (a
+//     proxy's page, a wrong base URL), or a 2xx that is no success.
+//   - [ErrOutcomeUnknown]: an attempt may have taken effect.
+//   - [ErrRetryBudget]: the client's own budget allowed no retry.
+//   - [ErrInvalidArgument]: nothing was sent.
+//   - [context.Canceled] or [context.DeadlineExceeded]: the caller's context.
+//
+// Any other 4xx with an envelope matches none of these, and has its status and
+// message in the [*Error]. Where no answer came, StatusCode is 0 and the error wraps
+// what the network failed with.
+//
+// # Security
+//
+// The access token is in no error, no log line and no print of a [Client]; where the
+// server echoes it, it is taken out (unless it is shorter than 8 bytes). It is sent
+// over http:// to loopback hosts only, unless [WithPlaintextHTTP] allows more.
+// Redirects are not followed. A user ID is escaped as one segment of the path; an
+// empty one, ".", ".." and one with control characters are refused. Text of the
+// server is in [Error.Error] without control characters, and shortened. Nothing is
+// logged without [WithLogger].
+//
+// # Sources
+//
+// The base URL, the endpoint, its answers with 200, 400, 403, 404 and 500, the role
+// it needs and what it does are documented by the API. The documentation marks
+// "success" and "message" as not required, so an answer may lack either. In 4xx
+// and 5xx answers a string "error" stands in for a missing "message"; that rests on
+// the TypeScript client's types. 401, 408, 425, 429 and the other 5xx are not
+// documented for this endpoint, and are read as HTTP defines them.
+//
+// # Versions
+//
+// The two newest Go releases are supported.
 package flashback

@@ -15,8 +15,8 @@ import (
 var (
 	// ErrBadRequest is a 400 with an envelope.
 	ErrBadRequest = errors.New("bad request")
-	// ErrUserNotDeleted is a 400 with the documented "User is not deleted": the user
-	// was active before the call. It matches [ErrBadRequest] too.
+	// ErrUserNotDeleted is a 400 with the documented "User is not deleted", where no
+	// attempt of this call can have activated the user. It matches [ErrBadRequest] too.
 	ErrUserNotDeleted = fmt.Errorf("user not deleted (%w)", ErrBadRequest)
 	// ErrUnauthorized is a 401: the token is bad or has expired.
 	ErrUnauthorized = errors.New("unauthorized")
@@ -102,18 +102,19 @@ type Error struct {
 }
 
 // Error is one line of at most a few hundred characters, without control
-// characters and without the token.
+// characters and without the token (one of eight characters or more: a shorter
+// one is not taken out of the server's words).
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("flashback: " + e.Op)
 	if e.ID != "" {
-		b.WriteString(" " + strconv.Quote(line(e.ID, 48)))
+		b.WriteString(` "` + line(e.ID, 40) + `"`)
 	}
 	if e.Err != nil {
-		b.WriteString(": " + line(e.Err.Error(), 140))
+		b.WriteString(": " + line(e.Err.Error(), 150))
 	}
 	if e.Message != "" {
-		b.WriteString(": " + line(e.Message, 140))
+		b.WriteString(": " + line(e.Message, 120))
 	}
 	var facts []string
 	if e.StatusCode != 0 {
@@ -123,7 +124,7 @@ func (e *Error) Error() string {
 		facts = append(facts, strconv.Itoa(e.Attempts)+" attempts")
 	}
 	if e.RequestID != "" {
-		facts = append(facts, "request "+line(e.RequestID, 40))
+		facts = append(facts, "request "+line(e.RequestID, 36))
 	}
 	if e.OutcomeUnknown {
 		facts = append(facts, "the outcome is unknown: it may have taken effect")
@@ -140,7 +141,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is makes an error with OutcomeUnknown set match [ErrOutcomeUnknown]; all other
 // kinds are in Err.
 func (e *Error) Is(target error) bool {
-	return target == ErrOutcomeUnknown && e.OutcomeUnknown //nolint:errorlint // as errors.Is does
+	return target == ErrOutcomeUnknown && e.OutcomeUnknown
 }
 
 // invalid is the error of an argument with which nothing was sent.
@@ -169,10 +170,10 @@ func (c *call) failure() *Error {
 		}
 		all = all.and(kind(a))
 	}
+	all = all.and(c.stop) // before what may be long
 	if !errors.Is(c.stop, c.last.err) {
 		all = all.and(c.last.err)
 	}
-	all = all.and(c.stop)
 	switch len(all) {
 	case 0:
 	case 1:

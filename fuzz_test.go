@@ -119,7 +119,7 @@ func checkErrorText(t *testing.T, e *flashback.Error) {
 	text := e.Error()
 	assert.NotContains(t, text, "access-token-1")
 	assert.False(t, strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }), "%q", text)
-	assert.LessOrEqual(t, len([]rune(text)), 600)
+	assert.LessOrEqual(t, len([]rune(text)), 500)
 }
 
 // FuzzRetryAfter holds the wait against the cap, in fake time.
@@ -156,7 +156,7 @@ func FuzzRetryAfter(f *testing.F) {
 // the path that it names, and never in the clear to another machine.
 func FuzzBaseURL(f *testing.F) {
 	for _, base := range []string{
-		flashback.DefaultBaseURL, "https://h/", "https://h//", "https://h/a/../b", "https://h/a%2fb/", "http://127.0.0.1:1", "http://[::1]:1/x",
+		flashback.DefaultBaseURL, "https://h/", "https://h//", "https://h/a/../b", "https://h/a%2fb/", "https://h/a%2F", "https://h/a%2F/", "http://127.0.0.1:1", "http://[::1]:1/x",
 		"http://h", "https://u:p@h", "https://h?q", "https://h?", "https://h#", "//h", "h", "", "ftp://h", "https:h", "https://h:99999", "https://h:0",
 		"https://h:", "http://localhost.evil", "http://127.1", "https://h/\x00", "https://ü/", "http://[::ffff:127.0.0.1]", "https://h/%zz", "https:///x",
 	} {
@@ -174,8 +174,8 @@ func FuzzBaseURL(f *testing.F) {
 			require.ErrorIs(t, err, flashback.ErrInvalidArgument)
 			return
 		}
-		_, failure := activateIn(t.Context(), client)
-		require.NotNil(t, failure)
+		_, err = client.Organization.Users.Activate(t.Context(), "a/b")
+		require.Error(t, err)
 		require.NotNil(t, sent)
 		given, err := url.Parse(base)
 		require.NoError(t, err)
@@ -183,7 +183,7 @@ func FuzzBaseURL(f *testing.F) {
 		assert.Nil(t, sent.User)
 		assert.Empty(t, sent.RawQuery)
 		assert.Empty(t, sent.Fragment)
-		assert.Equal(t, strings.TrimRight(given.EscapedPath(), "/")+"/organization/users/user-1/activate", sent.EscapedPath())
+		assert.Equal(t, strings.TrimRight(given.EscapedPath(), "/")+"/organization/users/a%2Fb/activate", sent.EscapedPath())
 		if sent.Scheme == "http" {
 			host, _, _ := strings.Cut(sent.Hostname(), "%") // without the zone
 			ip := net.ParseIP(host)

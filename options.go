@@ -24,7 +24,8 @@ type Option func(*Client) error
 // [WithPlaintextHTTP] allows more.
 func WithBaseURL(rawURL string) Option {
 	return func(c *Client) error {
-		u, err := url.Parse(rawURL)
+		// Trimmed before it is parsed: an escaped slash at its end is part of a name.
+		u, err := url.Parse(strings.TrimRight(rawURL, "/"))
 		switch {
 		case err != nil:
 			// url.Parse quotes its input, which may hold a password.
@@ -53,7 +54,8 @@ func loopback(host string) bool {
 }
 
 // WithHTTPClient sends requests with the Transport, the Jar and the Timeout of
-// hc, which is copied and never changed. A Timeout that is shorter than the
+// hc, which is copied and never changed; a nil Transport means the client's own.
+// A Timeout that is shorter than the
 // attempt's ([WithAttemptTimeout]) takes its place: it bounds one attempt, not
 // the call. CheckRedirect is not used, because a redirect is never followed.
 //
@@ -77,8 +79,8 @@ func WithHTTPClient(hc *http.Client) Option {
 // place of a fixed one, so that a token can be renewed while the client is in
 // use. Answer from memory where you can: source is called often, from many
 // goroutines at once, with the context of the call. Its error ends the call. When
-// the backend answers 401 and source has another token by then, the call is
-// tried once more with it.
+// the backend answers 401 and source has another token by then, the call, if it
+// has a retry left, is tried once more with it, at once.
 func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 	return func(c *Client) error {
 		if source == nil {

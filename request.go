@@ -24,11 +24,10 @@ func (c *Client) newRequest(ctx context.Context, op *operation, id string) (*htt
 		return nil, err
 	}
 	u := c.baseURL
-	prefix := strings.TrimRight(u.Path, "/")
 	if escaped := url.PathEscape(id); escaped != id || u.RawPath != "" {
-		u.RawPath = strings.TrimRight(u.EscapedPath(), "/") + op.before + escaped + op.after
+		u.RawPath = u.EscapedPath() + op.before + escaped + op.after
 	}
-	u.Path = prefix + op.before + id + op.after
+	u.Path += op.before + id + op.after
 	return (&http.Request{
 		Method:     op.method,
 		URL:        &u,

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -231,7 +232,7 @@ func schedules(first ending, depth int, f func([]ending)) {
 			return
 		}
 		for _, e := range endings {
-			extend(append(s[:len(s):len(s)], e))
+			extend(append(slices.Clip(s), e))
 		}
 	}
 	extend([]ending{first})

@@ -147,8 +147,8 @@ func TestTheTokenGoesToNoOtherHost(t *testing.T) {
 	assert.Zero(t, visits.Load())
 }
 
+//nolint:paralleltest // It takes over what the whole process logs.
 func TestNothingIsPrintedUnasked(t *testing.T) {
-	// Not parallel: it takes over what the whole process logs.
 	var logged bytes.Buffer
 	old := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil))) // and log.Default with it

@@ -38,9 +38,9 @@ var activateUser = operation{
 // higher, in the organization of the user with userID. All of this is documented.
 //
 // Activate retries what is transient and returns once the outcome is known, or
-// can't become known (see the package documentation). A user who had been active
-// before the call is [ErrUserNotDeleted]; one whom a lost attempt of this call
-// may have activated is a success with Recovered set.
+// can't become known (see the package documentation). A user who is
+// active already is [ErrUserNotDeleted]; one whom a lost attempt of this call may
+// have activated is a success with Recovered set.
 //
 // Every error is an [*Error]. If its OutcomeUnknown is set, it matches
 // [ErrOutcomeUnknown]: the user may be active by now. Call Activate again, or

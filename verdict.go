@@ -85,16 +85,27 @@ func neverRedirect(*http.Request, []*http.Request) error { return http.ErrUseLas
 
 // prepare gives the request of the next attempt its header.
 func (c *call) prepare(req *http.Request) error {
-	if c.then != renewToken { // else checkRetry has just asked
-		token, err := c.client.token(c.ctx)
+	if c.then != renewToken { // else mayRetry has just asked
+		token, err := c.askToken()
 		if err != nil {
-			c.stop = c.describe(c.ctx, err)
-			return c.stop
+			return err
 		}
 		c.token = token
 	}
 	req.Header = c.client.header(c.token)
 	return nil
+}
+
+// askToken asks for the token of the next attempt; an error ends the call.
+func (c *call) askToken() (string, error) {
+	token, err := c.client.token(c.ctx)
+	if err != nil {
+		c.stop = c.describe(c.ctx, err)
+		if c.ctx.Err() != nil {
+			c.stop = causes{contextError(c.ctx), c.stop} // the source need not say so
+		}
+	}
+	return token, err
 }
 
 // record adds the last attempt to what the call knows.
@@ -136,21 +147,14 @@ func (c *call) mayRetry() bool {
 	if c.attempts > c.client.maxRetries {
 		return false
 	}
-	c.wait = c.client.backoff(c.attempts)
-	if c.last.answer != nil {
-		if asked := retryAfter(c.last.answer.header); asked > c.client.maxRetryAfter {
-			c.stop = fmt.Errorf("the server asks to wait %v and the client waits at most %v", asked, c.client.maxRetryAfter)
-			return false
-		} else if asked > 0 {
-			c.wait = asked
-		}
-	}
 	if c.then == renewToken {
-		token, err := c.client.token(c.ctx)
+		token, err := c.askToken()
 		if err != nil || token == c.token {
-			return false // the 401 stands
+			return false
 		}
 		c.token, c.renewed, c.wait = token, true, 0
+	} else if c.wait, c.stop = c.nextWait(); c.stop != nil {
+		return false
 	}
 	if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) <= c.wait {
 		c.stop = fmt.Errorf("the next attempt, in %v, would come after the deadline: %w", c.wait.Round(time.Millisecond), context.DeadlineExceeded)
@@ -161,6 +165,18 @@ func (c *call) mayRetry() bool {
 		return false
 	}
 	return true
+}
+
+// nextWait is the server's Retry-After, or else the client's own backoff.
+func (c *call) nextWait() (time.Duration, error) {
+	if c.last.answer != nil {
+		if asked := retryAfter(c.last.answer.header); asked > c.client.maxRetryAfter {
+			return 0, fmt.Errorf("the server asks to wait %v and the client waits at most %v", asked, c.client.maxRetryAfter)
+		} else if asked > 0 {
+			return asked, nil
+		}
+	}
+	return c.client.backoff(c.attempts), nil
 }
 
 // verdict is what the caller is told: a success, a recovered success, a failure,

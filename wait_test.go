@@ -67,8 +67,8 @@ func TestWaitsDoubleUpToTheMaximumLessAtMostHalf(t *testing.T) {
 		_, err := activateIn(t.Context(), client)
 		require.NotNil(t, err)
 		require.Len(t, at, 9)
-		for i, full := range []time.Duration{250, 500, 1000, 2000, 4000, 8000, 8000, 8000} {
-			full *= time.Millisecond
+		for i, milliseconds := range []int{250, 500, 1000, 2000, 4000, 8000, 8000, 8000} {
+			full := time.Duration(milliseconds) * time.Millisecond
 			wait := at[i+1].Sub(at[i])
 			assert.GreaterOrEqual(t, wait, full/2, "wait %d", i+1)
 			assert.LessOrEqual(t, wait, full, "wait %d", i+1)
@@ -83,7 +83,7 @@ func TestWaitsOfSeveralCallsDiffer(t *testing.T) {
 		seen := map[time.Duration]bool{}
 		for range 10 {
 			start := time.Now()
-			activateIn(t.Context(), client)
+			_, _ = activateIn(t.Context(), client)
 			seen[time.Since(start)] = true
 		}
 		assert.Greater(t, len(seen), 5)
@@ -293,7 +293,7 @@ func TestTheRetryBudget(t *testing.T) {
 			client := mocked(t, always503, flashback.WithRetryBudget(6))
 			_, err := activateIn(ctx, client)
 			assert.Equal(t, 5, err.Attempts)
-			assert.NotErrorIs(t, err, flashback.ErrRetryBudget)
+			require.NotErrorIs(t, err, flashback.ErrRetryBudget)
 			_, err = activateIn(ctx, client)
 			assert.Equal(t, 3, err.Attempts)
 			require.ErrorIs(t, err, flashback.ErrRetryBudget)

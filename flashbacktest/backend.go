@@ -36,6 +36,15 @@ type User struct {
 // Deleted tells whether the user is soft-deleted.
 func (u User) Deleted() bool { return u.DeletedAt != nil }
 
+// copied shares nothing with u.
+func (u User) copied() User {
+	if u.DeletedAt != nil {
+		at := *u.DeletedAt
+		u.DeletedAt = &at
+	}
+	return u
+}
+
 // Request is a request that the backend received.
 type Request struct {
 	Method string
@@ -57,6 +66,7 @@ type Backend struct {
 	mu       sync.Mutex
 	users    map[string]*User
 	tokens   map[string]string  // to user IDs
+	issued   int                // tokens, revoked ones too
 	scripts  map[string][]Fault // by user ID; "" is for any request
 	decide   func(*http.Request) Fault
 	received []Request
@@ -87,7 +97,8 @@ func (b *Backend) AddUser(u User) {
 	if u.OrgID == "" {
 		u.OrgID = DefaultOrg
 	}
-	b.users[u.ID] = &u
+	copied := u.copied()
+	b.users[u.ID] = &copied
 }
 
 // AddDeletedUser adds a soft-deleted user to [DefaultOrg].
@@ -104,14 +115,15 @@ func (b *Backend) User(id string) (User, bool) {
 	if !ok {
 		return User{}, false
 	}
-	return *u, true
+	return u.copied(), true
 }
 
 // AddToken returns a new access token that belongs to the user with the ID.
 func (b *Backend) AddToken(userID string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	token := fmt.Sprintf("fake-token-%d-of-%x", len(b.tokens)+1, userID)
+	b.issued++
+	token := fmt.Sprintf("fake-token-%d-of-%x", b.issued, userID)
 	b.tokens[token] = userID
 	return token
 }
@@ -127,7 +139,12 @@ func (b *Backend) RevokeToken(token string) {
 func (b *Backend) Requests() []Request {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.received)
+	requests := slices.Clone(b.received)
+	for i := range requests {
+		requests[i].Header = requests[i].Header.Clone()
+		requests[i].Body = slices.Clone(requests[i].Body)
+	}
+	return requests
 }
 
 // Reset forgets what was received, the faults that are left and the rate limit.
@@ -192,7 +209,10 @@ type response struct {
 }
 
 func envelope(status int, success bool, message string) *response {
-	body, _ := json.Marshal(map[string]any{"success": success, "message": message}) // can't fail
+	body, _ := json.Marshal(struct { //nolint:errchkjson // These types can't fail.
+		Success bool   `json:"success"`
+		Message string `json:"message"`
+	}{success, message})
 	return &response{status: status, header: http.Header{"Content-Type": {"application/json"}}, body: string(body)}
 }
 
@@ -207,9 +227,9 @@ func (b *Backend) handle(r *http.Request) (*response, bool) {
 	case r.Method != http.MethodPost:
 		return envelope(http.StatusMethodNotAllowed, false, "Method not allowed"), false
 	}
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	caller := b.users[b.tokens[token]]
-	if caller == nil || caller.Deleted() {
+	if !bearer || caller == nil || caller.Deleted() {
 		return envelope(http.StatusUnauthorized, false, "Unauthorized"), false
 	}
 	return b.activate(caller, userIDOf(r))

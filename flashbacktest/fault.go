@@ -1,6 +1,7 @@
 package flashbacktest
 
 import (
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -107,9 +108,7 @@ func (b *Backend) deliver(w http.ResponseWriter, r *http.Request, reply *respons
 	}
 	if reply != nil && (fault.Lose == Nothing || fault.Lose == CutBody || fault.Lose == StallBody) {
 		header := w.Header()
-		for name, values := range reply.header {
-			header[name] = values
-		}
+		maps.Copy(header, reply.header)
 		length := len(reply.body)
 		if fault.Lose != Nothing {
 			header.Set("Content-Length", strconv.Itoa(length))

@@ -1,0 +1,647 @@
+package flashback_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	flashback "github.com/flashbacknetwork/flashback-go"
+)
+
+var sentinels = map[string]error{
+	"ErrBadRequest":         flashback.ErrBadRequest,
+	"ErrUserNotDeleted":     flashback.ErrUserNotDeleted,
+	"ErrUnauthorized":       flashback.ErrUnauthorized,
+	"ErrForbidden":          flashback.ErrForbidden,
+	"ErrNotFound":           flashback.ErrNotFound,
+	"ErrRateLimited":        flashback.ErrRateLimited,
+	"ErrServer":             flashback.ErrServer,
+	"ErrUnexpectedResponse": flashback.ErrUnexpectedResponse,
+	"ErrOutcomeUnknown":     flashback.ErrOutcomeUnknown,
+	"ErrRetryBudget":        flashback.ErrRetryBudget,
+	"ErrInvalidArgument":    flashback.ErrInvalidArgument,
+}
+
+// kinds are the names of the sentinels that an error matches, sorted.
+func kinds(err error) []string {
+	names := []string{}
+	for name, sentinel := range sentinels {
+		if errors.Is(err, sentinel) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+const htmlPage = "<!DOCTYPE html><html><body><h1>Gateway</h1></body></html>"
+
+// envelopes are all an envelope in a 4xx or 5xx, and say "No way".
+var envelopes = map[string]string{
+	"success and message":            `{"success":false,"message":"No way"}`,
+	"message alone":                  `{"message":"No way"}`,
+	"error alone":                    `{"error":"No way"}`,
+	"success and error":              `{"success":false,"error":"No way"}`,
+	"message goes before error":      `{"success":false,"error":"Forbidden","message":"No way"}`,
+	"success that is no boolean":     `{"success":"no","message":"No way"}`,
+	"message that is no string":      `{"success":false,"message":null,"error":"No way"}`,
+	"error that is no string":        `{"error":{"code":7},"message":"No way"}`,
+	"other fields and white space":   " {\n \"statusCode\": 7, \"success\": false, \"message\": \"No way\", \"data\": [] }\n",
+	"escapes":                        `{"\u0073uccess":false,"message":"No\u0020way"}`,
+	"success true, which is a lie":   `{"success":true,"message":"No way"}`,
+	"a deep object beside a message": `{"message":"No way","data":{"message":"other","success":true}}`,
+}
+
+// noEnvelopes are none in any answer.
+var noEnvelopes = map[string]string{
+	"HTML":                           htmlPage,
+	"empty":                          "",
+	"white space":                    " \n",
+	"half an object":                 `{"success":false,"message":"User is not del`,
+	"an object and a half":           `{"success":false,"message":"No way"}{"succ`,
+	"an array":                       `[{"success":false,"message":"No way"}]`,
+	"null":                           `null`,
+	"a string":                       `"No way"`,
+	"a number":                       `7`,
+	"a boolean":                      `true`,
+	"an empty object":                `{}`,
+	"other fields":                   `{"status":"error","detail":"No way"}`,
+	"fields of other types":          `{"success":"no","message":7,"error":{"message":"No way"}}`,
+	"fields that are null":           `{"success":null,"message":null,"error":null}`,
+	"an envelope inside an object":   `{"data":{"success":false,"message":"No way"}}`,
+	"text":                           "upstream connect error",
+	"a script around an object":      `callback({"success":false,"message":"No way"})`,
+	"an object in single quotes":     `{'success':false,'message':'No way'}`,
+	"an object that is not in UTF-8": "\xff\xfe{\x00}\x00",
+}
+
+// failOnce is the failure of one attempt with one answer.
+func failOnce(t *testing.T, status int, body string, header ...string) *flashback.Error {
+	t.Helper()
+	w := newWire(t, says(status, body, header...))
+	got, err := w.client(flashback.WithMaxRetries(0)).Organization.Users.Activate(t.Context(), "user-1")
+	assert.Nil(t, got)
+	e := asError(t, err)
+	assert.Equal(t, status, e.StatusCode)
+	assert.Equal(t, 1, e.Attempts)
+	return e
+}
+
+func TestTheKindOfAnEnvelope(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int][]string{
+		400: {"ErrBadRequest"},
+		401: {"ErrUnauthorized"},
+		403: {"ErrForbidden"},
+		404: {"ErrNotFound"},
+		429: {"ErrRateLimited"},
+		402: {}, 405: {}, 406: {}, 409: {}, 410: {}, 413: {}, 418: {}, 422: {}, 423: {}, 425: {}, 451: {}, 499: {},
+		408: {"ErrOutcomeUnknown"},
+		500: {"ErrOutcomeUnknown", "ErrServer"},
+		502: {"ErrOutcomeUnknown", "ErrServer"},
+		503: {"ErrOutcomeUnknown", "ErrServer"},
+		504: {"ErrOutcomeUnknown", "ErrServer"},
+		520: {"ErrOutcomeUnknown", "ErrServer"},
+		599: {"ErrOutcomeUnknown", "ErrServer"},
+		501: {"ErrServer"},
+		505: {"ErrServer"},
+	} {
+		for name, body := range envelopes {
+			t.Run(fmt.Sprint(status, " ", name), func(t *testing.T) {
+				t.Parallel()
+				e := failOnce(t, status, body)
+				assert.Equal(t, want, kinds(e))
+				assert.Equal(t, "No way", e.Message)
+				assert.Equal(t, slices.Contains(want, "ErrOutcomeUnknown"), e.OutcomeUnknown)
+			})
+		}
+		t.Run(fmt.Sprint(status, " success alone"), func(t *testing.T) {
+			t.Parallel()
+			e := failOnce(t, status, `{"success":false}`)
+			assert.Equal(t, want, kinds(e))
+			assert.Empty(t, e.Message)
+		})
+	}
+}
+
+func TestTheKindOfWhatIsNoEnvelope(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int][]string{
+		101: {"ErrUnexpectedResponse"},
+		200: {"ErrOutcomeUnknown", "ErrUnexpectedResponse"},
+		201: {"ErrOutcomeUnknown", "ErrUnexpectedResponse"},
+		204: {"ErrOutcomeUnknown", "ErrUnexpectedResponse"},
+		206: {"ErrOutcomeUnknown", "ErrUnexpectedResponse"},
+		299: {"ErrOutcomeUnknown", "ErrUnexpectedResponse"},
+		300: {"ErrUnexpectedResponse"},
+		301: {"ErrUnexpectedResponse"},
+		302: {"ErrUnexpectedResponse"},
+		304: {"ErrUnexpectedResponse"},
+		307: {"ErrUnexpectedResponse"},
+		308: {"ErrUnexpectedResponse"},
+		399: {"ErrUnexpectedResponse"},
+		400: {"ErrUnexpectedResponse"},
+		401: {"ErrUnauthorized"},
+		403: {"ErrUnexpectedResponse"},
+		404: {"ErrUnexpectedResponse"},
+		405: {"ErrUnexpectedResponse"},
+		407: {"ErrUnexpectedResponse"},
+		408: {"ErrOutcomeUnknown", "ErrUnexpectedResponse"},
+		409: {"ErrUnexpectedResponse"},
+		422: {"ErrUnexpectedResponse"},
+		425: {"ErrUnexpectedResponse"},
+		429: {"ErrRateLimited"},
+		499: {"ErrUnexpectedResponse"},
+		500: {"ErrOutcomeUnknown", "ErrServer"},
+		501: {"ErrServer"},
+		502: {"ErrOutcomeUnknown", "ErrServer"},
+		503: {"ErrOutcomeUnknown", "ErrServer"},
+		504: {"ErrOutcomeUnknown", "ErrServer"},
+		505: {"ErrServer"},
+		599: {"ErrOutcomeUnknown", "ErrServer"},
+	} {
+		for name, body := range noEnvelopes {
+			t.Run(fmt.Sprint(status, " ", name), func(t *testing.T) {
+				t.Parallel()
+				e := failOnce(t, status, body)
+				assert.Equal(t, want, kinds(e))
+				assert.Empty(t, e.Message)
+				assert.Equal(t, slices.Contains(want, "ErrOutcomeUnknown"), e.OutcomeUnknown)
+			})
+		}
+	}
+}
+
+func TestUserIsNotDeletedIsComparedWithoutCaseSpaceAndFullStop(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"as documented":           `{"success":false,"message":"User is not deleted"}`,
+		"message alone":           `{"message":"User is not deleted"}`,
+		"error alone":             `{"error":"User is not deleted"}`,
+		"success and error":       `{"success":false,"error":"User is not deleted"}`,
+		"lower case":              `{"success":false,"message":"user is not deleted"}`,
+		"upper case":              `{"success":false,"message":"USER IS NOT DELETED"}`,
+		"space around":            `{"success":false,"message":" \t User is not deleted \n"}`,
+		"a full stop":             `{"success":false,"message":"User is not deleted."}`,
+		"a full stop and a space": `{"success":false,"message":"User is not deleted. "}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := failOnce(t, 400, body)
+			assert.Equal(t, []string{"ErrBadRequest", "ErrUserNotDeleted"}, kinds(e))
+			assert.False(t, e.OutcomeUnknown)
+		})
+	}
+}
+
+func TestAnotherWordingIsJustABadRequest(t *testing.T) {
+	t.Parallel()
+	for _, message := range []string{
+		"User is deleted", "User not deleted", "The user is not deleted", "User is not deleted yet", "User is already active",
+		"User  is not deleted", "Userisnotdeleted", "User is not deleted!", "User is not deleted, sorry.", `\"User is not deleted\"`, "",
+	} {
+		t.Run(message, func(t *testing.T) {
+			t.Parallel()
+			e := failOnce(t, 400, `{"success":false,"message":"`+message+`"}`)
+			assert.Equal(t, []string{"ErrBadRequest"}, kinds(e))
+			assert.False(t, e.OutcomeUnknown)
+		})
+		t.Run(message+", after a lost answer", func(t *testing.T) {
+			t.Parallel()
+			w := newWire(t, says(503, ""), says(400, `{"success":false,"message":"`+message+`"}`))
+			_, err := w.client().Organization.Users.Activate(t.Context(), "user-1")
+			assert.Equal(t, []string{"ErrBadRequest", "ErrOutcomeUnknown"}, kinds(asError(t, err)))
+		})
+	}
+}
+
+func TestTheDocumentedWordsWithAnotherStatusAreNotErrUserNotDeleted(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int][]string{
+		200: {"ErrUnexpectedResponse"},
+		302: {"ErrUnexpectedResponse"},
+		401: {"ErrUnauthorized"},
+		403: {"ErrForbidden"},
+		404: {"ErrNotFound"},
+		409: {},
+		422: {},
+		500: {"ErrOutcomeUnknown", "ErrServer"},
+		501: {"ErrServer"},
+	} {
+		e := failOnce(t, status, notDeleted)
+		assert.Equal(t, want, kinds(e), status)
+	}
+}
+
+func TestARedirectIsUnexpectedWhateverItsLocation(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		for name, header := range map[string][]string{
+			"no Location":        nil,
+			"a path":             {"Location", "/elsewhere"},
+			"another host":       {"Location", "https://evil.example/"},
+			"the same URL":       {"Location", flashback.DefaultBaseURL + "/organization/users/user-1/activate"},
+			"a malformed one":    {"Location", "://"},
+			"a bad escape":       {"Location", "/%zz"},
+			"a bad host":         {"Location", "http://[::1"},
+			"control characters": {"Location", "/\x00\n"},
+		} {
+			for _, body := range []string{"", htmlPage, activated, noWay} {
+				t.Run(fmt.Sprint(status, " ", name), func(t *testing.T) {
+					t.Parallel()
+					w := newWire(t, says(status, body, header...)) // one answer alone: nothing is followed or repeated
+					_, err := w.client().Organization.Users.Activate(t.Context(), "user-1")
+					e := asError(t, err)
+					assert.Equal(t, []string{"ErrUnexpectedResponse"}, kinds(e))
+					assert.Equal(t, status, e.StatusCode)
+					assert.Equal(t, 1, e.Attempts)
+					assert.False(t, e.OutcomeUnknown)
+					if header != nil {
+						assert.Equal(t, header[1], e.Header.Get("Location"))
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestA2xxThatSaysFalseIsUnexpectedAndDefinite(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 201, 202, 206, 299} {
+		for body, message := range map[string]string{
+			`{"success":false}`:                                         "",
+			`{"success":false,"message":"No way"}`:                      "No way",
+			`{"success":false,"error":"No way"}`:                        "",
+			`{"success":false,"message":"User is not deleted"}`:         "User is not deleted",
+			`{"success":false,"message":"User activated successfully"}`: "User activated successfully",
+		} {
+			w := newWire(t, says(status, body))
+			_, err := w.client().Organization.Users.Activate(t.Context(), "user-1")
+			e := asError(t, err)
+			assert.Equal(t, []string{"ErrUnexpectedResponse"}, kinds(e))
+			assert.Equal(t, status, e.StatusCode)
+			assert.Equal(t, message, e.Message)
+			assert.False(t, e.OutcomeUnknown)
+		}
+	}
+}
+
+func TestAnErrorStringMakesNoEnvelopeOfA2xx(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 201, 299} {
+		e := failOnce(t, status, `{"error":"No way"}`)
+		assert.Equal(t, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}, kinds(e))
+		assert.Empty(t, e.Message)
+	}
+}
+
+func TestA2xxEnvelopeThatDoesNotSayFalseIsASuccess(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 201, 202, 203, 206, 299} {
+		for body, message := range map[string]string{
+			activated:                            "User activated successfully",
+			`{"success":true}`:                   "",
+			`{"message":"Done"}`:                 "Done",
+			`{"message":""}`:                     "",
+			`{"success":true,"message":null}`:    "",
+			`{"success":true,"message":7}`:       "",
+			`{"success":true,"error":"a relic"}`: "",
+			"\n {\"success\":true, \"data\":{\"success\":false}, \"message\":\"Done\"} ": "Done",
+		} {
+			t.Run(fmt.Sprint(status, " ", body), func(t *testing.T) {
+				t.Parallel()
+				w := newWire(t, says(status, body))
+				got, err := w.client().Organization.Users.Activate(t.Context(), "user-1")
+				require.True(t, err == nil, "an untyped nil") //nolint:testifylint // NoError would take a typed one
+				assert.Equal(t, &flashback.Activation{UserID: "user-1", Message: message, Attempts: 1}, got)
+			})
+		}
+	}
+}
+
+func TestAnErrorHasWhatTheLastAnswerHad(t *testing.T) {
+	t.Parallel()
+	e := failOnce(t, 403, `{"success":false,"message":"Insufficient permissions to activate users"}`,
+		"X-Request-Id", "req-1", "Retry-After", "7", "X-Ratelimit-Remaining", "3", "Set-Cookie", "a=1", "Set-Cookie", "b=2")
+	assert.Equal(t, "organization.users.activate", e.Op)
+	assert.Equal(t, "user-1", e.ID)
+	assert.Equal(t, 403, e.StatusCode)
+	assert.Equal(t, "Insufficient permissions to activate users", e.Message)
+	assert.JSONEq(t, `{"success":false,"message":"Insufficient permissions to activate users"}`, string(e.Body))
+	assert.Equal(t, "3", e.Header.Get("X-Ratelimit-Remaining"))
+	assert.Equal(t, []string{"a=1", "b=2"}, e.Header.Values("Set-Cookie"))
+	assert.Equal(t, "req-1", e.RequestID)
+	assert.Equal(t, 7*time.Second, e.RetryAfter)
+	assert.Equal(t, 1, e.Attempts)
+	assert.False(t, e.OutcomeUnknown)
+	assert.Equal(t, flashback.ErrForbidden, errors.Unwrap(e))
+}
+
+func TestAnErrorWithoutAnAnswerHasNothingOfOne(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, fails(io.ErrUnexpectedEOF), fails(syscall.ECONNRESET))
+	_, err := w.client(flashback.WithMaxRetries(1)).Organization.Users.Activate(t.Context(), "user-1")
+	e := asError(t, err)
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+	assert.Equal(t, []string{"ErrOutcomeUnknown"}, kinds(e))
+	assert.Zero(t, e.StatusCode)
+	assert.Empty(t, e.Message)
+	assert.Empty(t, e.Header)
+	assert.Empty(t, e.Body)
+	assert.Empty(t, e.RequestID)
+	assert.Zero(t, e.RetryAfter)
+	assert.Equal(t, 2, e.Attempts)
+	assert.True(t, e.OutcomeUnknown)
+}
+
+func TestTheLastAnswerDecidesAndTheOutcomeIsThatOfAllAttempts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		answers []httpmock.Responder
+		want    []string
+		status  int
+		message string
+	}{
+		{"403 after a lost answer", []httpmock.Responder{fails(io.EOF), says(403, noWay)}, []string{"ErrForbidden", "ErrOutcomeUnknown"}, 403, "No way"},
+		{"404 after a 503", []httpmock.Responder{says(503, noWay), says(404, `{"message":"User not found"}`)}, []string{"ErrNotFound", "ErrOutcomeUnknown"}, 404, "User not found"},
+		{"404 after a 429", []httpmock.Responder{says(429, noWay), says(404, `{"message":"User not found"}`)}, []string{"ErrNotFound"}, 404, "User not found"},
+		{"403 after a refused connection", []httpmock.Responder{fails(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), says(403, noWay)}, []string{"ErrForbidden"}, 403, "No way"},
+		{"501 after a 425", []httpmock.Responder{says(425, ""), says(501, "")}, []string{"ErrServer"}, 501, ""},
+		{"a page after a page", []httpmock.Responder{says(200, htmlPage), says(404, htmlPage)}, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}, 404, ""},
+		{"false after a 502", []httpmock.Responder{says(502, htmlPage), says(200, noWay)}, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}, 200, "No way"},
+		{"a redirect after a 408", []httpmock.Responder{says(408, ""), says(302, "")}, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}, 302, ""},
+		{"401 after a lost answer", []httpmock.Responder{fails(io.EOF), says(401, "")}, []string{"ErrOutcomeUnknown", "ErrUnauthorized"}, 401, ""},
+		{"429 at last, after a 500", []httpmock.Responder{says(500, ""), says(429, "")}, []string{"ErrOutcomeUnknown", "ErrRateLimited"}, 429, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWire(t, tt.answers...)
+			_, err := w.client(flashback.WithMaxRetries(len(tt.answers)-1)).Organization.Users.Activate(t.Context(), "user-1")
+			e := asError(t, err)
+			assert.Equal(t, tt.want, kinds(e))
+			assert.Equal(t, tt.status, e.StatusCode)
+			assert.Equal(t, tt.message, e.Message)
+			assert.Equal(t, len(tt.answers), e.Attempts)
+			assert.Equal(t, slices.Contains(tt.want, "ErrOutcomeUnknown"), e.OutcomeUnknown)
+		})
+	}
+}
+
+func TestTheLastAnswerIsKeptWhereLaterAttemptsHadNone(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, says(503, noWay, "X-Request-Id", "req-1"), fails(io.ErrUnexpectedEOF))
+	_, err := w.client(flashback.WithMaxRetries(1)).Organization.Users.Activate(t.Context(), "user-1")
+	e := asError(t, err)
+	assert.Equal(t, []string{"ErrOutcomeUnknown", "ErrServer"}, kinds(e))
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF, "what failed last is a cause too")
+	assert.Equal(t, 503, e.StatusCode)
+	assert.Equal(t, "No way", e.Message)
+	assert.Equal(t, "req-1", e.RequestID)
+	assert.Equal(t, 2, e.Attempts)
+}
+
+func TestABodyIsKeptUpTo64KiB(t *testing.T) {
+	t.Parallel()
+	long := `{"success":false,"message":"` + strings.Repeat("é", 100_000) + `"}`
+	for name, body := range map[string]string{
+		"short":          noWay,
+		"just 64 KiB":    strings.Repeat("x", 64<<10),
+		"one byte more":  strings.Repeat("x", 64<<10) + "y",
+		"a long message": long,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, status := range []int{400, 500} {
+				e := failOnce(t, status, body)
+				assert.Equal(t, body[:min(len(body), 64<<10)], string(e.Body))
+				assert.LessOrEqual(t, cap(e.Body), 80<<10, "the rest is not held on to")
+			}
+		})
+	}
+	assert.Len(t, failOnce(t, 400, long).Message, 200_000, "the message is whole")
+}
+
+func TestTheRequestIDIsFoundInItsUsualHeaders(t *testing.T) {
+	t.Parallel()
+	for _, header := range []string{"X-Request-Id", "Request-Id", "X-Correlation-Id", "X-Amzn-Requestid", "X-Trace-Id", "Cf-Ray"} {
+		e := failOnce(t, 404, noWay, header, "req-1")
+		assert.Equal(t, "req-1", e.RequestID, header)
+		e = failOnce(t, 404, noWay, header, "other", "X-Request-Id", "req-1")
+		if header != "X-Request-Id" {
+			assert.Equal(t, "req-1", e.RequestID, "X-Request-Id goes before %s", header)
+		}
+		assert.Contains(t, e.Error(), e.RequestID)
+	}
+	assert.Empty(t, failOnce(t, 404, noWay, "X-Other-Id", "req-1").RequestID)
+}
+
+func TestRetryAfterIsRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for value, want := range map[string]time.Duration{
+			"120": 2 * time.Minute, " 5 ": 5 * time.Second, "0": 0, "": 0,
+			"-5": 0, "1.5": 0, "soon": 0, "0x10": 0, "5s": 0, "٣": 0,
+			time.Now().Add(time.Hour).UTC().Format(http.TimeFormat):  time.Hour,
+			time.Now().Add(2 * time.Hour).UTC().Format(time.RFC850):  2 * time.Hour,
+			time.Now().Add(3 * time.Hour).UTC().Format(time.ANSIC):   3 * time.Hour,
+			time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat): 0,
+			"9223372037": math.MaxInt64, "9223372036854775807": math.MaxInt64, "99999999999999999999999": math.MaxInt64,
+		} {
+			for _, status := range []int{403, 429, 503} {
+				e := failOnce(t, status, noWay, "Retry-After", value)
+				assert.Equal(t, want, e.RetryAfter, "%d with Retry-After %q", status, value)
+			}
+		}
+	})
+}
+
+func TestErrorTextNamesWhatMatters(t *testing.T) {
+	t.Parallel()
+	text := failOnce(t, 403, noWay, "X-Request-Id", "req-1").Error()
+	for _, part := range []string{"organization.users.activate", "user-1", "403", "No way", "req-1"} {
+		assert.Contains(t, text, part)
+	}
+	assert.Contains(t, failOnce(t, 503, "").Error(), "unknown")
+	assert.NotContains(t, text, "unknown")
+
+	w := newWire(t, says(503, ""), fails(errors.New("the cable was cut")))
+	_, err := w.client(flashback.WithMaxRetries(1)).Organization.Users.Activate(t.Context(), "user-1")
+	text = asError(t, err).Error()
+	assert.Contains(t, text, "503")
+	assert.Contains(t, text, "the cable was cut")
+	assert.Contains(t, text, "2 attempts")
+}
+
+func TestErrorTextIsOneShortLineWhateverCameOrWasGiven(t *testing.T) {
+	t.Parallel()
+	hostile := map[string]string{
+		"letters":         "x",
+		"newlines":        "x\r\n",
+		"escapes":         "\x1b[31mred\a\x07\x00",
+		"DEL and C1":      "\x7f\u0085\u009b31m",
+		"bidi marks":      "\u202eabc\u2066\u200f",
+		"line separators": "a\u2028b\u2029",
+		"wide letters":    "日本",
+		"quotes":          `"`,
+		"backslashes":     `\`,
+		"percent signs":   "%s%n%!d",
+		"invalid UTF-8":   "\xff\xc3",
+	}
+	for name, unit := range hostile {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := strings.Repeat(unit, 5000)
+			id := strings.Map(func(r rune) rune { // what an ID may be
+				if unicode.IsControl(r) {
+					return '"'
+				}
+				return r
+			}, text)
+			body := fmt.Sprintf(`{"success":false,"message":%s}`, jsonString(text))
+			long := errors.New(text)
+			for _, answers := range [][]httpmock.Responder{
+				{says(400, body, "X-Request-Id", text)},
+				{says(404, htmlPage, "X-Request-Id", text)},
+				{says(503, body, "X-Request-Id", text, "Retry-After", text)},
+				{says(302, "", "Location", text)},
+				{fails(long)},
+				{says(503, body, "X-Request-Id", text), fails(long)},
+				{says(503, body, "X-Request-Id", text), fails(&net.OpError{Op: "dial", Net: "tcp", Err: long})},
+			} {
+				w := newWire(t, answers...)
+				_, err := w.client(flashback.WithMaxRetries(len(answers)-1)).Organization.Users.Activate(t.Context(), id)
+				e := asError(t, err)
+				for _, line := range []string{err.Error(), fmt.Sprint(err), fmt.Sprintf("%v", e)} {
+					assert.LessOrEqual(t, utf8.RuneCountInString(line), 500, "%d bytes: %s", len(line), line)
+					assert.True(t, utf8.ValidString(line), "%q", line)
+					assert.False(t, strings.ContainsFunc(line, func(r rune) bool {
+						return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+					}), "%q", line)
+					assert.Contains(t, line, "organization.users.activate")
+				}
+			}
+		})
+	}
+}
+
+// jsonString writes a text as JSON, all of it escaped.
+func jsonString(text string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range text {
+		fmt.Fprintf(&b, `\u%04x`, r)
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+func TestAnEmptyBudgetIsNamedHoweverLongTheFailureIs(t *testing.T) {
+	t.Parallel()
+	long := errors.New("lookup " + strings.Repeat("very-long-name.", 12) + "example: no such host")
+	w := newWire(t, fails(long))
+	_, err := w.client(flashback.WithRetryBudget(0)).Organization.Users.Activate(t.Context(), "user-1")
+	require.ErrorIs(t, err, long)
+	require.ErrorIs(t, err, flashback.ErrRetryBudget)
+	assert.Contains(t, err.Error(), "lookup very-long-name.")
+	assert.Contains(t, err.Error(), "the client's own retry budget", "the text says that the limit is the client's own")
+}
+
+func TestEveryFailureIsAnError(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	late, stop := context.WithTimeout(context.Background(), -time.Second)
+	t.Cleanup(stop)
+	for _, tt := range []struct {
+		name    string
+		ctx     context.Context //nolint:containedctx // a row of a table
+		id      string
+		answers []httpmock.Responder
+		opts    []flashback.Option
+		want    error
+	}{
+		{name: "an empty ID", id: "", want: flashback.ErrInvalidArgument},
+		{name: "a canceled context", ctx: ended, id: "user-1", want: context.Canceled},
+		{name: "a deadline that has passed", ctx: late, id: "user-1", want: context.DeadlineExceeded},
+		{name: "an answer", id: "user-1", answers: []httpmock.Responder{says(404, noWay)}, want: flashback.ErrNotFound},
+		{name: "an answer of no kind", id: "user-1", answers: []httpmock.Responder{says(409, noWay)}},
+		{name: "no answer", id: "user-1", answers: []httpmock.Responder{fails(io.EOF)}, opts: []flashback.Option{flashback.WithMaxRetries(0)}, want: io.EOF},
+		{name: "no answer from a transport that says nothing", id: "user-1", answers: []httpmock.Responder{fails(nil)}, opts: []flashback.Option{flashback.WithMaxRetries(0)}, want: flashback.ErrOutcomeUnknown},
+		{name: "an empty budget", id: "user-1", answers: []httpmock.Responder{says(503, "")}, opts: []flashback.Option{flashback.WithRetryBudget(0)}, want: flashback.ErrRetryBudget},
+		{name: "a wait that is too long", id: "user-1", answers: []httpmock.Responder{says(429, "", "Retry-After", "61")}, want: flashback.ErrRateLimited},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ctx := tt.ctx
+			if ctx == nil {
+				ctx = t.Context()
+			}
+			w := newWire(t, tt.answers...)
+			got, err := w.client(tt.opts...).Organization.Users.Activate(ctx, tt.id)
+			assert.Nil(t, got)
+			e := asError(t, err)
+			_, direct := err.(*flashback.Error) //nolint:errorlint // that it is one itself
+			assert.True(t, direct)
+			if tt.want != nil {
+				require.ErrorIs(t, err, tt.want)
+			}
+			assert.Equal(t, "organization.users.activate", e.Op)
+			assert.Equal(t, tt.id, e.ID)
+			assert.Equal(t, len(tt.answers), e.Attempts)
+			assert.NotEmpty(t, e.Error())
+			assert.Equal(t, e.OutcomeUnknown, errors.Is(err, flashback.ErrOutcomeUnknown))
+		})
+	}
+}
+
+func TestAnErrorIsUsedLikeAPathError(t *testing.T) {
+	t.Parallel()
+	wrapped := fmt.Errorf("bring back %s: %w", "jane", failOnce(t, 404, noWay))
+	require.ErrorIs(t, wrapped, flashback.ErrNotFound)
+	require.NotErrorIs(t, wrapped, flashback.ErrForbidden)
+	var e *flashback.Error
+	require.ErrorAs(t, wrapped, &e)
+	require.ErrorIs(t, e, flashback.ErrNotFound)
+	assert.Equal(t, 404, e.StatusCode)
+	require.ErrorIs(t, errors.Join(io.EOF, wrapped), flashback.ErrNotFound)
+
+	unknown := fmt.Errorf("bring back %s: %w", "jane", failOnce(t, 503, ""))
+	require.ErrorIs(t, unknown, flashback.ErrOutcomeUnknown)
+	require.ErrorIs(t, unknown, flashback.ErrServer)
+}
+
+func TestAnErrorOfOnesOwnMakingWorks(t *testing.T) {
+	t.Parallel()
+	assert.NotEmpty(t, new(flashback.Error).Error())
+	require.NoError(t, errors.Unwrap(new(flashback.Error)))
+	assert.Empty(t, kinds(new(flashback.Error)))
+	assert.Equal(t, []string{"ErrOutcomeUnknown"}, kinds(&flashback.Error{OutcomeUnknown: true}))
+}
+
+func TestTheSentinelsAreDistinct(t *testing.T) {
+	t.Parallel()
+	for name, sentinel := range sentinels {
+		want := []string{name}
+		if name == "ErrUserNotDeleted" {
+			want = []string{"ErrBadRequest", "ErrUserNotDeleted"}
+		}
+		assert.Equal(t, want, kinds(sentinel))
+	}
+}

@@ -1,0 +1,183 @@
+// Command activate activates a user of a Flashback organization.
+//
+// Without an access token and without an argument it needs no set-up: it shows
+// what Activate makes of the documented answers, and of a lost one, on a fake
+// backend.
+//
+//	go run ./examples/activate
+//
+// With an access token in the environment variable FLASHBACK_ACCESS_TOKEN it
+// activates the user with the given ID. FLASHBACK_BASE_URL names another backend
+// than the documented one.
+//
+//	go run ./examples/activate 550e8400-e29b-41d4-a716-446655440000
+//
+// The exit status is 0 on success and 1 on any error, which is on standard error.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+
+	flashback "github.com/flashbacknetwork/flashback-go"
+	"github.com/flashbacknetwork/flashback-go/flashbacktest"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	status := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// run is main with all that it needs, and returns the exit status.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	var err error
+	switch token := getenv("FLASHBACK_ACCESS_TOKEN"); {
+	case token == "" && len(args) == 0:
+		err = tour(ctx, stdout)
+	case token == "":
+		err = errors.New("FLASHBACK_ACCESS_TOKEN is not set; set it, or give no user ID to see the tour")
+	case len(args) != 1:
+		err = errors.New("give one argument: the ID of the user to activate")
+	default:
+		err = activate(ctx, token, getenv("FLASHBACK_BASE_URL"), args[0], stdout)
+	}
+	if err == nil {
+		return 0
+	}
+	_, _ = fmt.Fprintln(stderr, err) // there is nowhere else to report to
+	if errors.Is(err, flashback.ErrOutcomeUnknown) {
+		_, _ = fmt.Fprintln(stderr, "The user may be active by now. Run this again, or look at the user.")
+	}
+	return 1
+}
+
+// activate activates a user on the real backend.
+func activate(ctx context.Context, token, baseURL, userID string, stdout io.Writer) error {
+	var opts []flashback.Option
+	if baseURL != "" {
+		opts = append(opts, flashback.WithBaseURL(baseURL))
+	}
+	// A token from a file often has a newline at its end.
+	client, err := flashback.NewClient(strings.TrimSpace(token), opts...)
+	if err != nil {
+		return err
+	}
+	activation, err := client.Organization.Users.Activate(ctx, userID)
+	if err != nil {
+		return err
+	}
+	how := "by this call"
+	if activation.Recovered {
+		how = "most likely by this call; an answer was lost on the way"
+	}
+	_, err = fmt.Fprintf(stdout, "User %q is active, %s. The server's words: %q\n", activation.UserID, how, activation.Message)
+	return err
+}
+
+// tour shows what can come of a call, on a fake backend.
+func tour(ctx context.Context, stdout io.Writer) error {
+	backend := flashbacktest.NewServer()
+	defer backend.Close()
+	users := backend.Client().Organization.Users
+
+	var out strings.Builder
+	out.WriteString("FLASHBACK_ACCESS_TOKEN is not set: this is a tour on a fake backend.\n")
+	if err := documented(ctx, &out, backend, users); err != nil {
+		return err
+	}
+	if err := lost(ctx, &out, backend, users); err != nil {
+		return err
+	}
+	_, err := io.WriteString(stdout, out.String())
+	return err
+}
+
+// documented gets each of the documented answers.
+func documented(ctx context.Context, out *strings.Builder, backend *flashbacktest.Server, users *flashback.UsersService) error {
+	backend.AddDeletedUser("deleted")
+	backend.AddUser(flashbacktest.User{ID: "active"})
+	backend.AddUser(flashbacktest.User{ID: "elsewhere", OrgID: "another-organization"})
+	backend.AddDeletedUser("unlucky")
+	internal := flashbacktest.Answer(500, `{"success": false, "message": "Internal server error"}`)
+	backend.ScriptFor("unlucky", slices.Repeat([]flashbacktest.Fault{internal}, 5)...)
+
+	out.WriteString("\nThe documented answers\n\n")
+	fmt.Fprintf(out, "  %-9s  %-46s  %s\n", "user", "last answer", "result")
+	for _, id := range []string{"deleted", "active", "elsewhere", "nobody", "unlucky"} {
+		activation, err := users.Activate(ctx, id)
+		if ctx.Err() != nil {
+			return err
+		}
+		var failure *flashback.Error
+		if !errors.As(err, &failure) {
+			fmt.Fprintf(out, "  %-9s  %-46s  %s\n", id, "200 "+activation.Message, "success")
+			continue
+		}
+		answer := fmt.Sprintf("%d %s", failure.StatusCode, failure.Message)
+		if failure.Attempts > 1 {
+			answer += fmt.Sprintf(", %d times", failure.Attempts)
+		}
+		for _, kind := range kinds(err) {
+			fmt.Fprintf(out, "  %-9s  %-46s  %s\n", id, answer, kind)
+			id, answer = "", ""
+		}
+	}
+	return nil
+}
+
+// kinds names the kinds of an error that Activate returned.
+func kinds(err error) []string {
+	var names []string
+	for _, kind := range []struct {
+		err  error
+		name string
+	}{
+		{flashback.ErrUserNotDeleted, "ErrUserNotDeleted"},
+		{flashback.ErrForbidden, "ErrForbidden"},
+		{flashback.ErrNotFound, "ErrNotFound"},
+		{flashback.ErrServer, "ErrServer"},
+		{flashback.ErrOutcomeUnknown, "ErrOutcomeUnknown"},
+	} {
+		if errors.Is(err, kind.err) {
+			names = append(names, kind.name)
+		}
+	}
+	return names
+}
+
+// lost gets no answer to a request that took effect.
+func lost(ctx context.Context, out *strings.Builder, backend *flashbacktest.Server, users *flashback.UsersService) error {
+	backend.Reset()
+	backend.AddDeletedUser("lost")
+	backend.Script(flashbacktest.LoseAnswer(flashbacktest.CutAnswer)) // for the next request alone
+	activation, err := users.Activate(ctx, "lost")
+	if err != nil {
+		return err
+	}
+
+	out.WriteString("\nThe lost answer: the backend acts, and the connection breaks\n\n")
+	for i, request := range backend.Requests() {
+		what := "changes nothing; the answer is 400 " + activation.Message
+		if request.Acted {
+			what = "activates the user; no answer comes"
+		}
+		fmt.Fprintf(out, "  request %d        %s\n", i+1, what)
+	}
+	user, _ := backend.User("lost")
+	state := "is active"
+	if user.Deleted() {
+		state = "is deleted"
+	}
+	fmt.Fprintf(out, "  the user         %s, says the backend\n", state)
+	fmt.Fprintf(out, "  the last answer  read alone, reports a failure: %s\n", activation.Message)
+	fmt.Fprintf(out, "  Activate         reports success: Recovered=%t, Attempts=%d\n", activation.Recovered, activation.Attempts)
+	return nil
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flashbacknetwork/flashback-go/flashbacktest"
+)
+
+const refused = `{"success": false, "message": "Insufficient permissions to activate users"}`
+
+// result is what the command did.
+type result struct {
+	status         int
+	stdout, stderr string
+}
+
+// command runs the command with an environment.
+func command(ctx context.Context, env map[string]string, args ...string) result {
+	var stdout, stderr bytes.Buffer
+	status := run(ctx, args, func(name string) string { return env[name] }, &stdout, &stderr)
+	return result{status, stdout.String(), stderr.String()}
+}
+
+// environment is that of a command that uses the backend.
+func environment(backend *flashbacktest.Server) map[string]string {
+	return map[string]string{"FLASHBACK_ACCESS_TOKEN": backend.Token(), "FLASHBACK_BASE_URL": backend.URL}
+}
+
+func TestTour(t *testing.T) {
+	t.Parallel()
+	got := command(t.Context(), nil)
+	require.Equal(t, 0, got.status, got.stderr)
+	assert.Empty(t, got.stderr)
+	for _, row := range [][]string{
+		{"deleted", "200 User activated successfully", "success"},
+		{"active", "400 User is not deleted", "ErrUserNotDeleted"},
+		{"elsewhere", "403 Insufficient permissions to activate users", "ErrForbidden"},
+		{"nobody", "404 User not found", "ErrNotFound"},
+		{"unlucky", "500 Internal server error, 5 times", "ErrServer"},
+		{"ErrOutcomeUnknown"},
+		{"request 1", "activates the user; no answer comes"},
+		{"request 2", "changes nothing; the answer is 400 User is not deleted"},
+		{"the user", "is active, says the backend"},
+		{"the last answer", "read alone, reports a failure: User is not deleted"},
+		{"Activate", "reports success: Recovered=true, Attempts=2"},
+	} {
+		assert.Regexp(t, `(?m)^ +`+strings.Join(row, "  +")+`$`, got.stdout)
+	}
+	lines := strings.Split(strings.TrimSuffix(got.stdout, "\n"), "\n")
+	assert.LessOrEqual(t, len(lines), 24, "it fits on one screen")
+	for _, line := range lines {
+		assert.LessOrEqual(t, utf8.RuneCountInString(line), 80, line)
+	}
+	assert.NotContains(t, got.stdout, "request 3")
+	assert.Equal(t, got, command(t.Context(), nil), "it says the same each time")
+}
+
+func TestOnABackend(t *testing.T) {
+	t.Parallel()
+	twice := []flashbacktest.Fault{flashbacktest.Drop(), flashbacktest.Answer(http.StatusForbidden, refused)}
+	for name, test := range map[string]struct {
+		faults   []flashbacktest.Fault
+		args     []string
+		token    func(good string) string // nil for the good one
+		noToken  bool
+		baseURL  string // "" for the backend's
+		status   int
+		stdout   string
+		stderr   string   // a part of it
+		stderrNo []string // not in it
+		requests int
+	}{
+		"activated": {
+			args:     []string{"user-1"},
+			stdout:   "User \"user-1\" is active, by this call. The server's words: \"User activated successfully\"\n",
+			requests: 1,
+		},
+		"recovered": {
+			args:     []string{"user-1"},
+			faults:   []flashbacktest.Fault{flashbacktest.LoseAnswer(flashbacktest.CutAnswer)},
+			stdout:   "User \"user-1\" is active, most likely by this call; an answer was lost on the way. The server's words: \"User is not deleted\"\n",
+			requests: 2,
+		},
+		"control characters of the server do not reach the terminal": {
+			args:     []string{"user-1"},
+			faults:   []flashbacktest.Fault{flashbacktest.Answer(http.StatusOK, `{"success": true, "message": "\u001b[2J"}`)},
+			stdout:   "User \"user-1\" is active, by this call. The server's words: \"\\x1b[2J\"\n",
+			requests: 1,
+		},
+		"a token with a newline": {
+			args:     []string{"user-1"},
+			token:    func(good string) string { return good + "\n" },
+			stdout:   "User \"user-1\" is active, by this call. The server's words: \"User activated successfully\"\n",
+			requests: 1,
+		},
+		"a failure": {
+			args:     []string{"nobody"},
+			status:   1,
+			stderr:   `"nobody": not found: User not found (HTTP 404)`,
+			stderrNo: []string{"Run this again"},
+			requests: 1,
+		},
+		"an unknown outcome": {
+			args:     []string{"user-1"},
+			faults:   twice,
+			status:   1,
+			stderr:   "\nThe user may be active by now. Run this again, or look at the user.\n",
+			requests: 2,
+		},
+		"a bad token": {
+			args:     []string{"user-1"},
+			token:    func(string) string { return "not-a-token-of-the-backend" },
+			status:   1,
+			stderr:   "unauthorized",
+			requests: 1,
+		},
+		"a token that can't be one": {
+			args:   []string{"user-1"},
+			token:  func(good string) string { return "Bearer " + good },
+			status: 1,
+			stderr: `the access token starts with "Bearer "; pass the token alone`,
+		},
+		"a token that is blank": {
+			args:   []string{"user-1"},
+			token:  func(string) string { return " \n" },
+			status: 1,
+			stderr: "the access token is empty",
+		},
+		"a bad base URL": {
+			args:    []string{"user-1"},
+			baseURL: "https://user:a-password@localhost",
+			status:  1,
+			stderr:  "the base URL has user info", stderrNo: []string{"a-password"},
+		},
+		"no ID":             {status: 1, stderr: "give one argument: the ID of the user to activate\n"},
+		"two IDs":           {args: []string{"user-1", "user-2"}, status: 1, stderr: "give one argument"},
+		"an empty ID":       {args: []string{""}, status: 1, stderr: "the ID is empty"},
+		"an ID alone":       {args: []string{"user-1"}, noToken: true, status: 1, stderr: "FLASHBACK_ACCESS_TOKEN is not set"},
+		"an ID like a path": {args: []string{"../user-1"}, status: 1, stderr: "User not found", requests: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			backend := flashbacktest.New(t)
+			backend.AddDeletedUser("user-1")
+			backend.Script(test.faults...)
+			env := environment(backend)
+			if test.token != nil {
+				env["FLASHBACK_ACCESS_TOKEN"] = test.token(backend.Token())
+			}
+			if test.noToken {
+				delete(env, "FLASHBACK_ACCESS_TOKEN")
+			}
+			if test.baseURL != "" {
+				env["FLASHBACK_BASE_URL"] = test.baseURL
+			}
+
+			got := command(t.Context(), env, test.args...)
+
+			assert.Equal(t, test.status, got.status)
+			assert.Equal(t, test.stdout, got.stdout)
+			if test.stderr == "" {
+				assert.Empty(t, got.stderr)
+			}
+			assert.Contains(t, got.stderr, test.stderr)
+			for _, no := range append(test.stderrNo, backend.Token(), "not-a-token-of-the-backend") {
+				assert.NotContains(t, got.stderr+got.stdout, no)
+			}
+			assert.Len(t, backend.Requests(), test.requests)
+		})
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	t.Parallel()
+	const advice = "Run this again"
+
+	t.Run("before", func(t *testing.T) {
+		t.Parallel()
+		backend := flashbacktest.New(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for _, got := range []result{command(ctx, environment(backend), "user-1"), command(ctx, nil)} {
+			assert.Equal(t, 1, got.status)
+			assert.Empty(t, got.stdout)
+			assert.Contains(t, got.stderr, "context canceled")
+			assert.NotContains(t, got.stderr, advice)
+		}
+		assert.Empty(t, backend.Requests())
+	})
+
+	t.Run("while the backend is silent", func(t *testing.T) {
+		t.Parallel()
+		backend := flashbacktest.New(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		backend.Decide(func(*http.Request) flashbacktest.Fault {
+			cancel()
+			return flashbacktest.Fault{Lose: flashbacktest.Stall}
+		})
+		got := command(ctx, environment(backend), "user-1")
+		assert.Equal(t, 1, got.status)
+		assert.Contains(t, got.stderr, "context canceled")
+		assert.Contains(t, got.stderr, advice)
+	})
+}

@@ -1,0 +1,177 @@
+// Mutate breaks the rules of the verdict and error tables one at a time, in a copy
+// of the repository, and reports whether the tests notice. Run it with
+// go run ./mutate in this directory; it takes some minutes.
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+type mutant struct{ rule, file, old, broken string }
+
+var mutants = []mutant{
+	// The attempt table.
+	{"sent without a whole answer: may have taken effect", "judge.go", "return true, tryAgain\n\t\tcase handshake", "return false, tryAgain\n\t\tcase handshake"},
+	{"sent without a whole answer: tried again", "judge.go", "return true, tryAgain\n\t\tcase handshake", "return true, giveUp\n\t\tcase handshake"},
+	{"never sent: took no effect", "judge.go", "return false, giveUp\n\t\t}\n\t\treturn false, tryAgain", "return false, giveUp\n\t\t}\n\t\treturn true, tryAgain"},
+	{"never sent: tried again", "judge.go", "return false, giveUp\n\t\t}\n\t\treturn false, tryAgain", "return false, giveUp\n\t\t}\n\t\treturn false, giveUp"},
+	{"a certificate error does not heal", "judge.go", "case handshakeFailed(a.err):", "case false:"},
+	{"2xx envelope: success", "judge.go", "return true, done", "return true, tryAgain"},
+	{"2xx that says false: no success", "judge.go", "a.answer.envelope && a.answer.success:", "a.answer.envelope:"},
+	{"2xx that says false: took no effect", "judge.go", "status < 300 && !a.answer.envelope:", "status < 300:"},
+	{"2xx without an envelope: may have taken effect", "judge.go", "!a.answer.envelope:\n\t\treturn true, tryAgain", "!a.answer.envelope:\n\t\treturn false, tryAgain"},
+	{"2xx without an envelope: tried again", "judge.go", "!a.answer.envelope:\n\t\treturn true, tryAgain", "!a.answer.envelope:\n\t\treturn true, giveUp"},
+	{"501 stands", "judge.go", "case status == http.StatusNotImplemented, status", "case status"},
+	{"505 stands", "judge.go", ", status == http.StatusHTTPVersionNotSupported:", ":"},
+	{"408 is tried again", "judge.go", "case status == http.StatusRequestTimeout, status", "case status"},
+	{"5xx: may have taken effect", "judge.go", "status >= 500 && status < 600:\n\t\treturn true", "status >= 500 && status < 600:\n\t\treturn false"},
+	{"5xx is tried again", "judge.go", "status >= 500 && status < 600:\n\t\treturn true, tryAgain", "status >= 500 && status < 600:\n\t\treturn true, giveUp"},
+	{"425 is tried again", "judge.go", "case status == http.StatusTooEarly, status", "case status"},
+	{"429 is tried again", "judge.go", ", status == http.StatusTooManyRequests:", ":"},
+	{"425 and 429: took no effect", "judge.go", "StatusTooManyRequests:\n\t\treturn false", "StatusTooManyRequests:\n\t\treturn true"},
+	{"401 is tried again with another token", "judge.go", "return false, renewToken", "return false, giveUp"},
+	{"401 is tried again once", "verdict.go", "|| c.renewed {", "{"},
+	{"401 with the same token stands", "verdict.go", "err != nil || token == c.token", "err != nil"},
+	{"not deleted: recognized", "judge.go", "return false, wasNotNeeded", "return false, giveUp"},
+	{"not deleted: only with 400", "judge.go", "status == http.StatusBadRequest && a.answer.says", "a.answer.says"},
+	{"every other answer stands", "judge.go", "wasNotNeeded\n\t}\n\treturn false, giveUp", "wasNotNeeded\n\t}\n\treturn false, tryAgain"},
+	{"every other answer: took no effect", "judge.go", "wasNotNeeded\n\t}\n\treturn false, giveUp", "wasNotNeeded\n\t}\n\treturn true, giveUp"},
+	// One verdict per call.
+	{"recovered after an attempt that may have taken effect", "verdict.go", "c.then == wasNotNeeded && c.unsure", "false"},
+	{"recovered only then", "verdict.go", "c.then == wasNotNeeded && c.unsure", "c.then == wasNotNeeded"},
+	{"an unknown outcome stays unknown", "verdict.go", "c.unsure = c.unsure || effect", "c.unsure = effect"},
+	{"a failure says that the outcome is unknown", "errors.go", "OutcomeUnknown: c.unsure}", "OutcomeUnknown: false}"},
+	{"OutcomeUnknown matches ErrOutcomeUnknown", "errors.go", "target == ErrOutcomeUnknown && e.OutcomeUnknown", "false"},
+	{"the last answer is kept", "verdict.go", "if c.last.answer != nil {\n\t\tc.answer = c.last.answer\n\t}", "c.answer = c.last.answer"},
+	{"what got a connection may have gone out", "attempt.go", "func(httptrace.GotConnInfo) { c.connection.Store(connected) }", "func(httptrace.GotConnInfo) {}"},
+	{"a connection that was never written to counts for nothing", "attempt.go", "if c.client.standard || c", "if c"},
+	{"an untraced dial error was never sent", "attempt.go", "return !dialing &&", "return"},
+	{"an untraced DNS error was never sent", "attempt.go", " && !errors.As(err, &dns)", ""},
+	{"a context that has ended sends nothing", "attempt.go", "if ctx.Err() != nil {", "if false {"},
+	{"an attempt's timeout is not the caller's deadline", "attempt.go", "if errors.As(context.Cause(ctx), &timeout) {\n\t\t\treturn timeout", "if errors.As(context.Cause(ctx), &timeout) {\n\t\t\treturn context.DeadlineExceeded"},
+	{"a transport's timeout is not the caller's deadline", "attempt.go", "if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {", "if false {"},
+	// The envelope.
+	{"a message alone is an envelope", "answer.go", "a.envelope = isBool || isText", "a.envelope = isBool"},
+	{"success alone is an envelope", "answer.go", "a.envelope = isBool || isText", "a.envelope = isText"},
+	{"an error alone is an envelope in 4xx and 5xx", "answer.go", "if !isText && a.status >= 400", "if false"},
+	{"an error alone is no envelope in 2xx", "answer.go", "if !isText && a.status >= 400", "if !isText"},
+	{"an envelope without success is a success", "answer.go", "a.success = success || !isBool", "a.success = success"},
+	{"a success of another type is none", "answer.go", "a.envelope = false // ", "// "},
+	{"the message is compared without case", "answer.go", "strings.EqualFold(strings.TrimSpace(strings.TrimSuffix(got, \".\")), documented)", "strings.TrimSpace(strings.TrimSuffix(got, \".\")) == documented"},
+	{"the message is compared without space", "answer.go", "got := strings.TrimSpace(a.message)", "got := a.message"},
+	{"the message is compared without a full stop", "answer.go", "strings.TrimSuffix(got, \".\")", "got"},
+	{"an oversized body is not whole", "answer.go", "return a, errTooLarge", "a.parse(); return a, nil"},
+	// The error table.
+	{"401", "errors.go", "return ErrUnauthorized", "return nil"},
+	{"429", "errors.go", "return ErrRateLimited", "return nil"},
+	{"5xx", "errors.go", "return ErrServer", "return nil"},
+	{"3xx and odd 2xx", "errors.go", "case status < 400, status", "case status"},
+	{"a 4xx page", "errors.go", ", !a.envelope:\n", ":\n"},
+	{"400 not deleted", "errors.go", "return ErrUserNotDeleted", "return ErrBadRequest"},
+	{"400", "errors.go", "return ErrBadRequest", "return nil"},
+	{"403", "errors.go", "return ErrForbidden", "return nil"},
+	{"404", "errors.go", "return ErrNotFound", "return nil"},
+	{"not deleted matches ErrBadRequest", "errors.go", "fmt.Errorf(\"user not deleted (%w)\", ErrBadRequest)", "fmt.Errorf(\"user not deleted (%v)\", ErrBadRequest)"},
+	// Waiting.
+	{"a Retry-After is obeyed", "verdict.go", "return asked, nil", "_ = asked"},
+	{"a Retry-After over the cap ends the call", "verdict.go", "asked > c.client.maxRetryAfter", "false"},
+	{"a wait over the deadline is not begun", "verdict.go", "ok && time.Until(deadline) <= c.wait", "false && ok && time.Until(deadline) <= c.wait"},
+	{"retries end", "verdict.go", "c.attempts > c.client.maxRetries", "c.attempts > 50"},
+	{"the budget is asked", "verdict.go", "!c.client.budget.take()", "false"},
+	{"a success gives back what it took", "verdict.go", "c.client.budget.giveBack(int64(c.retries) * retryTenths)", ""},
+	{"a first-try success gives back a tenth", "verdict.go", "c.client.budget.giveBack(1)", "_ = c"},
+	{"a retry that was not sent is given back", "verdict.go", "c.client.budget.giveBack(int64(c.retries-max(0, c.attempts-1)) * retryTenths) // those that were not sent", ""},
+	// Never.
+	{"a redirect is not followed", "verdict.go", "run.httpClient.CheckRedirect = neverRedirect", ""},
+	{"an ID is escaped", "request.go", "escaped := url.PathEscape(id)", "escaped := id"},
+	{"a token that is echoed is taken out", "answer.go", "if bytes.Contains(a.body, []byte(token)) {", "if false && bytes.Contains(a.body, []byte(token)) {"},
+	{"a body is not read without end", "answer.go", "io.LimitReader(resp.Body, maxBody+1)", "resp.Body"},
+	{"an error keeps 64 KiB", "errors.go", "min(len(a.body), maxErrorBody)", "len(a.body)"},
+	{"an error is one line", "errors.go", "if unicode.IsPrint(r) {", "if true {"},
+	{"http:// is for loopback", "client.go", "!loopback(c.baseURL.Hostname())", "false"},
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	dir, err := os.MkdirTemp("", "mutate")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // what is left is in the temporary folder
+	if err := os.CopyFS(dir, os.DirFS("..")); err != nil {
+		return err
+	}
+	if output, ok := testsPass(dir); !ok {
+		return fmt.Errorf("the tests fail without a mutant:\n%s", output)
+	}
+	unnoticed := 0
+	for _, m := range mutants {
+		verdict, err := try(dir, m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.rule, err)
+		}
+		if !strings.HasPrefix(verdict, "noticed") {
+			unnoticed++
+		}
+		fmt.Printf("%-60s %-12s %s\n", m.rule, m.file, verdict)
+	}
+	fmt.Printf("%d mutants, %d not noticed\n", len(mutants), unnoticed)
+	if unnoticed > 0 {
+		return fmt.Errorf("%d rules can be broken without a test noticing", unnoticed)
+	}
+	return nil
+}
+
+func try(dir string, m mutant) (string, error) {
+	path := filepath.Join(dir, m.file)
+	source, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	if n := bytes.Count(source, []byte(m.old)); n != 1 {
+		return "", fmt.Errorf("%q stands %d times in %s, not once", m.old, n, m.file)
+	}
+	mutated := bytes.Replace(source, []byte(m.old), []byte(m.broken), 1)
+	if err := os.WriteFile(path, mutated, 0o600); err != nil {
+		return "", err
+	}
+	output, ok := testsPass(dir)
+	if err := os.WriteFile(path, source, 0o600); err != nil {
+		return "", err
+	}
+	switch {
+	case ok:
+		return "NOT NOTICED", nil
+	case strings.Contains(output, "[build failed]"), strings.Contains(output, "[setup failed]"):
+		return "", fmt.Errorf("the mutant does not compile:\n%s", output)
+	}
+	for line := range strings.Lines(output) {
+		if name, found := strings.CutPrefix(line, "--- FAIL: "); found {
+			name, _, _ = strings.Cut(name, " ")
+			return "noticed by " + name, nil
+		}
+	}
+	return "noticed (panic or timeout)", nil
+}
+
+func testsPass(dir string) (output string, ok bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "test", "-short", "-failfast", "-vet=off", "-skip", "README|AllocatesNoMore", "-timeout", "60s", ".")
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	return string(out), err == nil
+}
