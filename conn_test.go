@@ -60,14 +60,17 @@ func TestEveryLossIsRecoveredOverRealConnections(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			backend := flashbacktest.New(t)
-			client := backend.Client(flashback.WithAttemptTimeout(200 * time.Millisecond))
+			client := backend.Client(flashback.WithAttemptTimeout(time.Second))
 			for _, id := range []string{"first-connection", "kept-connection"} {
 				backend.AddDeletedUser(id)
 				backend.ScriptFor(id, flashbacktest.LoseAnswer(how))
+				before := len(backend.Requests())
 				got, err := client.Organization.Users.Activate(t.Context(), id)
 				require.NoError(t, err)
-				assert.Equal(t, 2, got.Attempts)
 				assert.True(t, got.Recovered)
+				// A busy machine may need a third attempt: a second is short for one, not for a test.
+				assert.GreaterOrEqual(t, got.Attempts, 2)
+				assert.Len(t, backend.Requests(), before+got.Attempts)
 			}
 		})
 	}
@@ -207,6 +210,8 @@ func TestOneCallsFailureLeavesTheConnectionsOfOthers(t *testing.T) {
 	server.Start()
 	t.Cleanup(func() { backend.Close(); server.Close() })
 	client := clientWith(t, backend.Token(), server)
+	_, err := client.Organization.Users.Activate(t.Context(), "nobody") // opens the connection
+	require.ErrorIs(t, err, flashback.ErrNotFound)
 	for name, fail := range map[string]func(){
 		"a 404": func() { _, _ = client.Organization.Users.Activate(t.Context(), "nobody") },
 		"a 403": func() {

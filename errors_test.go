@@ -353,6 +353,19 @@ func TestAnErrorHasWhatTheLastAnswerHad(t *testing.T) {
 	assert.Equal(t, flashback.ErrForbidden, errors.Unwrap(e))
 }
 
+func TestTheHeaderOfAnErrorIsACopy(t *testing.T) {
+	t.Parallel()
+	header := http.Header{"X-Mine": {"1"}}
+	w := newWire(t, func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 404, Header: header}, nil
+	})
+	_, err := w.client().Organization.Users.Activate(t.Context(), "user-1")
+	e := asError(t, err)
+	e.Header.Set("X-Mine", "2")
+	e.Header.Set("X-Other", "3")
+	assert.Equal(t, http.Header{"X-Mine": {"1"}}, header, "the transport's own is not changed")
+}
+
 func TestAnErrorWithoutAnAnswerHasNothingOfOne(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, fails(io.ErrUnexpectedEOF), fails(syscall.ECONNRESET))

@@ -50,7 +50,7 @@ func WithBaseURL(rawURL string) Option {
 // loopback tells whether a host name certainly means this machine.
 func loopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
+	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
 // WithHTTPClient sends requests with the Transport, the Jar and the Timeout of

@@ -173,11 +173,10 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	received.Body, _ = io.ReadAll(io.LimitReader(r.Body, 1<<20)) // a request that was cut is one as far as it came
 
 	b.mu.Lock()
-	fault := b.nextFault(r)
+	var fault Fault
 	reply := b.limit.check(time.Now())
-	if reply != nil {
-		fault = Fault{}
-	} else {
+	if reply == nil {
+		fault = b.nextFault(r)
 		if fault.acts() {
 			reply, received.Acted = b.handle(r)
 		}
@@ -256,7 +255,7 @@ type limit struct {
 }
 
 // LimitRate lets perSecond requests a second through, and burst at once; the rest
-// is answered 429 with "Retry-After: 1" and does nothing. 0 switches it off.
+// is answered 429 with "Retry-After: 1" and does nothing, and no fault is played on it. 0 switches it off.
 func (b *Backend) LimitRate(perSecond, burst int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

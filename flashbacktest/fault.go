@@ -111,7 +111,7 @@ func (b *Backend) deliver(w http.ResponseWriter, r *http.Request, reply *respons
 		maps.Copy(header, reply.header)
 		length := len(reply.body)
 		if fault.Lose != Nothing {
-			header.Set("Content-Length", strconv.Itoa(length))
+			header.Set("Content-Length", strconv.Itoa(max(length, 1))) // an empty body can be cut too
 			length /= 2
 		}
 		w.WriteHeader(reply.status)

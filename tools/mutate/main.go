@@ -52,8 +52,8 @@ var mutants = []mutant{
 	{"the last answer is kept", "verdict.go", "if c.last.answer != nil {\n\t\tc.answer = c.last.answer\n\t}", "c.answer = c.last.answer"},
 	{"what got a connection may have gone out", "attempt.go", "func(httptrace.GotConnInfo) { c.connection.Store(connected) }", "func(httptrace.GotConnInfo) {}"},
 	{"a connection that was never written to counts for nothing", "attempt.go", "if c.client.standard || c", "if c"},
-	{"an untraced dial error was never sent", "attempt.go", "return !dialing &&", "return"},
-	{"an untraced DNS error was never sent", "attempt.go", " && !errors.As(err, &dns)", ""},
+	{"an untraced dial error was never sent", "attempt.go", "return !dialing &&", "return (true || !dialing) &&"},
+	{"an untraced DNS error was never sent", "attempt.go", " && !errors.As(err, &dns)", " && (true || !errors.As(err, &dns))"},
 	{"a context that has ended sends nothing", "attempt.go", "if ctx.Err() != nil {", "if false {"},
 	{"an attempt's timeout is not the caller's deadline", "attempt.go", "if errors.As(context.Cause(ctx), &timeout) {\n\t\t\treturn timeout", "if errors.As(context.Cause(ctx), &timeout) {\n\t\t\treturn context.DeadlineExceeded"},
 	{"a transport's timeout is not the caller's deadline", "attempt.go", "if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {", "if false {"},
@@ -90,11 +90,11 @@ var mutants = []mutant{
 	{"a retry that was not sent is given back", "verdict.go", "c.client.budget.giveBack(int64(c.retries-max(0, c.attempts-1)) * retryTenths) // those that were not sent", ""},
 	// Never.
 	{"a redirect is not followed", "verdict.go", "run.httpClient.CheckRedirect = neverRedirect", ""},
-	{"an ID is escaped", "request.go", "escaped := url.PathEscape(id)", "escaped := id"},
+	{"an ID is escaped", "request.go", "escaped := url.PathEscape(id)", "escaped := url.PathEscape(id)[:0] + id"},
 	{"a token that is echoed is taken out", "answer.go", "if bytes.Contains(a.body, []byte(token)) {", "if false && bytes.Contains(a.body, []byte(token)) {"},
 	{"a body is not read without end", "answer.go", "io.LimitReader(resp.Body, maxBody+1)", "resp.Body"},
 	{"an error keeps 64 KiB", "errors.go", "min(len(a.body), maxErrorBody)", "len(a.body)"},
-	{"an error is one line", "errors.go", "if unicode.IsPrint(r) {", "if true {"},
+	{"an error is one line", "errors.go", "if unicode.IsPrint(r) {", "if true || unicode.IsPrint(r) {"},
 	{"http:// is for loopback", "client.go", "!loopback(c.baseURL.Hostname())", "false"},
 }
 
@@ -170,7 +170,7 @@ func try(dir string, m mutant) (string, error) {
 func testsPass(dir string) (output string, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-short", "-failfast", "-vet=off", "-skip", "README|AllocatesNoMore", "-timeout", "60s", ".")
+	cmd := exec.CommandContext(ctx, "go", "test", "-short", "-failfast", "-vet=off", "-skip", "README|AllocatesNoMore|ManyCallsAtOnce", "-timeout", "60s", ".")
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	return string(out), err == nil
