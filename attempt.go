@@ -2,6 +2,7 @@ package flashback
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -28,6 +29,7 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	c.attempts++
 	c.connection.Store(untraced)
+	c.resent.Store(false)
 	resp, err := c.client.transport.RoundTrip(req)
 	if err == nil && resp == nil {
 		err = errors.New("the transport returned neither an answer nor an error")
@@ -35,7 +37,6 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	c.last = attempt{}
 	if err == nil {
 		c.last.answer, err = readAnswer(resp)
-		c.last.answer.redact(c.token)
 		c.last.sent = true
 	} else {
 		closeBody(resp)
@@ -59,25 +60,31 @@ const (
 )
 
 // watch makes the trace that tells a request that was never sent from one whose
-// answer was lost.
+// answer was lost, and one that the transport sent twice on its own account.
 func (c *call) watch() *httptrace.ClientTrace {
 	c.trace = httptrace.ClientTrace{
 		GetConn: func(string) {
-			// net/http itself repeats a POST if, and only if, nothing was written of it or
-			// the server said that it processed nothing. Of other transports, which may
-			// repeat anything, a later connection says nothing about an earlier one.
-			if c.client.standard || c.connection.Load() != connected {
+			// net/http repeats a POST over HTTP/1 if, and only if, nothing was written of it.
+			// Over HTTP/2 it also does when the server reset the stream, and another
+			// transport may do as it likes.
+			if c.connection.Load() != connected || c.client.standard && !c.overHTTP2.Load() {
 				c.connection.Store(connecting)
 			}
 		},
-		GotConn: func(httptrace.GotConnInfo) { c.connection.Store(connected) },
+		GotConn: func(info httptrace.GotConnInfo) {
+			if c.connection.Swap(connected) == connected {
+				c.resent.Store(true)
+			}
+			secure, ok := info.Conn.(interface{ ConnectionState() tls.ConnectionState })
+			c.overHTTP2.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
+		},
 	}
 	return &c.trace
 }
 
 // mayHaveSent tells whether an attempt without an answer may have gone out.
 func (c *call) mayHaveSent(err error) bool {
-	if at := c.connection.Load(); at != untraced || c.client.standard {
+	if at := c.connection.Load(); at != untraced || c.client.ownTransport {
 		return at == connected
 	}
 	var (
@@ -103,18 +110,14 @@ func (e opaqueError) Error() string { return string(e) }
 // describe keeps an error of the transport from saying what is not so or what is
 // secret: ctx is the attempt's.
 func (c *call) describe(ctx context.Context, err error) error {
-	text := redact(err.Error(), c.token)
-	if c.ctx.Err() == nil {
-		var timeout timeoutError
-		if errors.As(context.Cause(ctx), &timeout) {
-			return timeout
-		}
-		// A time limit of the transport's own matches the caller's too.
-		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-			return opaqueError(text)
-		}
+	var timeout timeoutError
+	if errors.As(context.Cause(ctx), &timeout) {
+		return timeout
 	}
-	if text != err.Error() {
+	text := c.redact(err.Error())
+	// A time limit of the transport's own matches the caller's too.
+	foreign := c.ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled))
+	if foreign || text != err.Error() {
 		return opaqueError(text)
 	}
 	return err

@@ -27,7 +27,7 @@ const (
 // concurrent use; make one and keep it, because its connections and its retry
 // budget are shared by its calls. Its own transport opens at most 80 connections
 // to a host; over HTTP/1.1, further calls wait for one of them, within their
-// attempt's timeout. [WithHTTPClient] brings another transport.
+// attempt's timeout. Idle ones close after 60 s. [WithHTTPClient] brings another transport.
 //
 // A Client never prints its token, whatever the fmt verb or the encoder.
 type Client struct {
@@ -36,7 +36,8 @@ type Client struct {
 
 	baseURL        url.URL
 	transport      http.RoundTripper
-	standard       bool // transport is net/http's, whose rules are known
+	standard       bool // transport is net/http's, which repeats by known rules
+	ownTransport   bool // and made here, so that it traces every request
 	jar            http.CookieJar
 	clientTimeout  time.Duration // of the http.Client that the caller gave
 	attemptTimeout time.Duration
@@ -100,9 +101,11 @@ func NewClient(accessToken string, opts ...Option) (*Client, error) {
 		return nil, invalid("NewClient", "", errors.New("an http:// base URL shows the token to the network; use https://, or WithPlaintextHTTP to allow it"))
 	}
 	if c.transport == nil {
-		c.transport = newTransport()
+		c.transport, c.ownTransport = newTransport(), true
 	}
-	_, c.standard = c.transport.(*http.Transport)
+	if t, ok := c.transport.(*http.Transport); ok {
+		c.standard = t.Protocols == nil || !t.Protocols.UnencryptedHTTP2()
+	}
 	if c.clientTimeout > 0 && (c.attemptTimeout == 0 || c.clientTimeout < c.attemptTimeout) {
 		c.attemptTimeout = c.clientTimeout
 	}
@@ -121,8 +124,8 @@ func checkToken(token string) error {
 		return errors.New("begins or ends with white space (a file's newline?); use strings.TrimSpace")
 	case strings.ContainsFunc(token, unicode.IsSpace):
 		return errors.New("has white space in it; pass the token alone")
-	case strings.ContainsFunc(token, unicode.IsControl):
-		return errors.New("has control characters in it; pass the token alone")
+	case strings.ContainsFunc(token, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return errors.New("has a control character or an invisible one in it (a byte order mark?); pass the token alone")
 	}
 	return nil
 }

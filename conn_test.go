@@ -5,6 +5,8 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"io"
 	"log"
@@ -285,12 +287,11 @@ func TestWhatWasNeverSentIsDefinite(t *testing.T) {
 		transport *http.Transport
 		attempts  int
 	}{
-		"a refused connection":            {refused, nil, 3},
-		"a host that no DNS knows":        {"https://no-such-host.invalid", nil, 3},
-		"TLS to a server that has none":   {strings.Replace(plain.URL, "http:", "https:", 1), nil, 1},
-		"a proxy that refuses":            {"https://backend.flashback.tech", &http.Transport{Proxy: proxy(refused)}, 3},
-		"a proxy that can't be found out": {"https://backend.flashback.tech", &http.Transport{Proxy: proxy("")}, 3},
-		"a proxy that says no":            {"https://backend.flashback.tech", &http.Transport{Proxy: proxy(plain.URL)}, 3},
+		"a refused connection":          {refused, nil, 3},
+		"a host that no DNS knows":      {"https://no-such-host.invalid", nil, 3},
+		"TLS to a server that has none": {strings.Replace(plain.URL, "http:", "https:", 1), nil, 1},
+		"a proxy that refuses":          {"https://backend.flashback.tech", &http.Transport{Proxy: proxy(refused)}, 3},
+		"a proxy that says no":          {"https://backend.flashback.tech", &http.Transport{Proxy: proxy(plain.URL)}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -363,12 +364,89 @@ func (u *unwritable) Write(p []byte) (int, error) {
 	return u.Conn.Write(p)
 }
 
-// proxy is the Proxy of a transport; of "", one that fails.
+// proxy is the Proxy of a transport.
 func proxy(address string) func(*http.Request) (*url.URL, error) {
-	return func(*http.Request) (*url.URL, error) {
-		if address == "" {
-			return nil, errors.New("the proxy can't be found out")
+	return func(*http.Request) (*url.URL, error) { return url.Parse(address) }
+}
+
+// What the transport sends again by itself may have taken effect the first time,
+// whatever the second answer is.
+func TestARequestThatTheTransportRepeatsIsNoAnswerForTheFirst(t *testing.T) {
+	t.Parallel()
+	cut := flashbacktest.LoseAnswer(flashbacktest.CutAnswer)
+
+	t.Run("a transport around net/http's", func(t *testing.T) {
+		t.Parallel()
+		backend := flashbacktest.New(t)
+		backend.AddDeletedUser("user-1")
+		backend.Script(cut)
+		inner := &http.Transport{DisableKeepAlives: true}
+		client := backend.Client(flashback.WithHTTPClient(&http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			resp, err := inner.RoundTrip(req)
+			if err != nil {
+				resp, err = inner.RoundTrip(req)
+			}
+			return resp, err
+		})}))
+		got, err := activateIn(t.Context(), client)
+		require.Nil(t, err)
+		assert.True(t, got.Recovered)
+		assert.Equal(t, 1, got.Attempts)
+	})
+	t.Run("HTTP/2 after the stream was reset with PROTOCOL_ERROR", func(t *testing.T) {
+		t.Parallel()
+		var requests atomic.Int64
+		server := httptest.NewUnstartedServer(http.NotFoundHandler())
+		server.TLS = &tls.Config{NextProtos: []string{"h2"}}
+		server.Config.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+			"h2": func(_ *http.Server, conn *tls.Conn, _ http.Handler) { resetFirstStream(conn, &requests) },
 		}
-		return url.Parse(address)
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		roots := x509.NewCertPool()
+		roots.AddCert(server.Certificate())
+		client := clientOf(t, server, flashback.WithHTTPClient(&http.Client{Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true,
+		}}))
+		got, err := activateIn(t.Context(), client)
+		require.Nil(t, err)
+		require.EqualValues(t, 2, requests.Load())
+		assert.Equal(t, 1, got.Attempts)
+		assert.True(t, got.Recovered)
+	})
+}
+
+// resetFirstStream is an HTTP/2 server in its barest form: it resets the first
+// stream with PROTOCOL_ERROR, which net/http repeats by itself, and answers the
+// others 400 "User is not deleted".
+func resetFirstStream(conn *tls.Conn, requests *atomic.Int64) {
+	frame := func(kind, flags byte, stream uint32, payload ...byte) {
+		header := []byte{0, 0, byte(len(payload) & 0xff), kind, flags, 0, 0, 0, 0}
+		binary.BigEndian.PutUint32(header[5:], stream)
+		_, _ = conn.Write(append(header, payload...))
+	}
+	const (
+		data, headers, rstStream, settings = 0x0, 0x1, 0x3, 0x4
+		endStream, endHeaders, ack         = 0x1, 0x4, 0x1
+	)
+	_, _ = io.CopyN(io.Discard, conn, int64(len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")))
+	frame(settings, 0, 0)
+	for {
+		var header [9]byte
+		if _, err := io.ReadFull(conn, header[:]); err != nil {
+			return
+		}
+		length := int64(header[0])<<16 | int64(header[1])<<8 | int64(header[2])
+		_, _ = io.CopyN(io.Discard, conn, length)
+		stream := binary.BigEndian.Uint32(header[5:])
+		switch kind, flags := header[3], header[4]; {
+		case kind == settings && flags&ack == 0:
+			frame(settings, ack, 0)
+		case kind == headers && requests.Add(1) == 1:
+			frame(rstStream, 0, stream, 0, 0, 0, 1)
+		case kind == headers:
+			frame(headers, endHeaders, stream, 0x8c) // HPACK's static entry for ":status: 400"
+			frame(data, endStream, stream, []byte(`{"message":"User is not deleted"}`)...)
+		}
 	}
 }

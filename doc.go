@@ -93,7 +93,7 @@
 //   - [context.Canceled] or [context.DeadlineExceeded]: the caller's context.
 //
 // Any other 4xx with an envelope matches none of these, and has its status and
-// message in the [*Error]. Where no answer came, StatusCode is 0 and the error wraps
+// message in the [*Error]. Where no answer came, StatusCode is 0 and the error tells
 // what the network failed with.
 //
 // # Security

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -102,8 +103,8 @@ type Error struct {
 }
 
 // Error is one line of at most a few hundred characters, without control
-// characters and without the token (one of eight characters or more: a shorter
-// one is not taken out of the server's words).
+// characters and without the token (of a token of less than eight bytes, without
+// "Bearer" before it: the server's words may have it for their own sake).
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("flashback: " + e.Op)
@@ -160,15 +161,16 @@ func (c *call) failure() *Error {
 	e := &Error{Op: c.op.name, ID: c.id, Attempts: c.attempts, OutcomeUnknown: c.unsure}
 	var all causes
 	if a := c.answer; a != nil {
-		e.StatusCode, e.Message, e.Header = a.status, a.message, a.header.Clone()
-		e.Body = append([]byte(nil), a.body[:min(len(a.body), maxErrorBody)]...)
+		all = all.and(kind(a))
+		c.redactAnswer(a)
+		e.StatusCode, e.Message, e.Header = a.status, a.message, a.header
+		e.Body = slices.Clone(a.body[:min(len(a.body), maxErrorBody)]) // and not the rest with it
 		e.RetryAfter = retryAfter(a.header)
 		for _, name := range requestIDs {
 			if e.RequestID == "" {
 				e.RequestID = a.header.Get(name)
 			}
 		}
-		all = all.and(kind(a))
 	}
 	all = all.and(c.stop) // before what may be long
 	if !errors.Is(c.stop, c.last.err) {
@@ -203,21 +205,6 @@ func (c causes) Error() string {
 }
 
 func (c causes) Unwrap() []error { return c }
-
-const (
-	redacted = "[redacted]"
-	// minSecret is the length in bytes from which a token counts as a secret: a
-	// shorter one is a test's, and may be a word that a message has for its own sake.
-	minSecret = 8
-)
-
-// redact takes the token out of a text that is not ours.
-func redact(text, token string) string {
-	if len(token) < minSecret {
-		return text
-	}
-	return strings.ReplaceAll(text, token, redacted)
-}
 
 // line makes a text that is not ours one line of at most n characters.
 func line(text string, n int) string {

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -42,26 +42,30 @@ func WithBaseURL(rawURL string) Option {
 				return errors.New("the base URL has a port that does not exist; use 1 to 65535")
 			}
 		}
+		if strings.EqualFold(u.Hostname(), "localhost") {
+			u.Host = strings.ToLower(u.Host) // as net/http exempts it from a proxy
+		}
 		c.baseURL = *u
 		return nil
 	}
 }
 
-// loopback tells whether a host name certainly means this machine.
+// loopback tells whether a host name certainly means this machine, to net/http's
+// choice of a proxy too.
 func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // WithHTTPClient sends requests with the Transport, the Jar and the Timeout of
-// hc, which is copied and never changed; a nil Transport means the client's own.
-// A Timeout that is shorter than the
-// attempt's ([WithAttemptTimeout]) takes its place: it bounds one attempt, not
-// the call. CheckRedirect is not used, because a redirect is never followed.
+// hc, which is copied and never changed; a nil Transport means the client's own. A
+// Timeout that is shorter than the attempt's ([WithAttemptTimeout]) takes its place:
+// it bounds one attempt, not the call. CheckRedirect is not used, because a redirect
+// is never followed.
 //
-// Outcomes are sharpest with a Transport that reports to net/http/httptrace, as
-// *http.Transport and what wraps it do: then a request that was never sent is
-// told from one whose answer was lost.
+// Outcomes are sharpest with an *http.Transport, whose rules are known. Of another
+// Transport, what it reports to net/http/httptrace tells a request that was never
+// sent from one whose answer was lost, and one that it sent again by itself. One that
+// reports nothing must not repeat requests by itself: the repetition could not be seen.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *Client) error {
 		if hc == nil {

@@ -238,7 +238,11 @@ func TestPlaintextIsForLoopbackAlone(t *testing.T) {
 				require.NoError(t, err)
 				require.Len(t, w.sent(), 1)
 				assert.Equal(t, "http", w.sent()[0].URL.Scheme)
-				assert.Equal(t, tt.host, w.sent()[0].URL.Host)
+				host := tt.host
+				if strings.EqualFold(host, "localhost") {
+					host = "localhost" // net/http exempts no other spelling from a proxy
+				}
+				assert.Equal(t, host, w.sent()[0].URL.Host)
 			}
 
 			_, err = flashback.NewClient(wireToken, flashback.WithBaseURL("https://"+tt.host))

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,7 +22,7 @@ import (
 	"github.com/flashbacknetwork/flashback-go/flashbacktest"
 )
 
-const marked = "s3cr3t-MARKED-token"
+const marked = "s3cr3t/MARKED+token=="
 
 // leaks tells in which of its forms a value shows the mark.
 func leaks(v any) (found []string) {
@@ -71,6 +72,9 @@ func TestTheTokenIsNowhere(t *testing.T) {
 		"an echo in a redirect":     echo(302, ""),
 		"an echo in a success":      echo(200, said),
 		"an echo in no envelope":    echo(200, marked),
+		"an escaped echo":           echo(403, `{"message":"bad `+strings.ReplaceAll(marked, "/", `\/`)+`"}`),
+		"another escaped echo":      echo(502, `{"a":{"b":"`+strings.ReplaceAll(marked, "=", `\u003D`)+`"}}`),
+		"an echo in a URL":          {Status: 302, Header: http.Header{"Location": {"/?t=" + url.QueryEscape(marked)}}},
 		"an echo that is cut":       {Status: 200, Body: said + said, Lose: flashbacktest.CutBody},
 		"cut":                       flashbacktest.Drop(),
 		"reset":                     {Lose: flashbacktest.ResetConnection},
@@ -114,6 +118,31 @@ func TestTheTokenIsNowhere(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestATokenThatWasRenewedIsNowhereEither(t *testing.T) {
+	t.Parallel()
+	backend := flashbacktest.New(t)
+	backend.Script(flashbacktest.Answer(401, ""), flashbacktest.Answer(403, `{"message":"`+marked+` is spent"}`))
+	tokens := []string{marked, "another-token", "another-token"}
+	client := backend.ClientWithToken("", flashback.WithTokenSource(func(context.Context) (string, error) {
+		defer func() { tokens = tokens[1:] }()
+		return tokens[0], nil
+	}))
+	_, err := activateIn(t.Context(), client)
+	require.ErrorIs(t, err, flashback.ErrForbidden)
+	assert.Equal(t, 2, err.Attempts)
+	assert.Empty(t, leaks(err))
+	assert.Empty(t, leaks(*err))
+}
+
+func TestAShortTokenIsTakenOutBehindBearer(t *testing.T) {
+	t.Parallel()
+	backend := flashbacktest.New(t)
+	backend.Script(flashbacktest.Answer(403, `{"message":"Bearer user is no user's token"}`))
+	_, err := activateIn(t.Context(), backend.ClientWithToken("user"))
+	require.ErrorIs(t, err, flashback.ErrForbidden)
+	assert.Equal(t, "Bearer [redacted] is no user's token", err.Message)
 }
 
 func TestAnErrorOfTheTransportThatHasTheTokenIsCleaned(t *testing.T) {

@@ -19,9 +19,9 @@ type Activation struct {
 	Message string
 	// Attempts counts the requests sent for this call.
 	Attempts int
-	// Recovered says that an attempt was sent whose answer was lost, and that a
-	// later one was told that the user is not deleted. The user is active, which is
-	// what was asked for. It was most likely this call that did it, but someone else
+	// Recovered says that an attempt may have taken effect (its answer was lost, or
+	// did not tell), and that a later one was told that the user is not deleted. The
+	// user is active, which is what was asked for. It was most likely this call that did it, but someone else
 	// may have done it in between: the two can't be told apart.
 	Recovered bool
 }
@@ -39,8 +39,8 @@ var activateUser = operation{
 //
 // Activate retries what is transient and returns once the outcome is known, or
 // can't become known (see the package documentation). A user who is
-// active already is [ErrUserNotDeleted]; one whom a lost attempt of this call may
-// have activated is a success with Recovered set.
+// active already is [ErrUserNotDeleted]; one whom an earlier attempt of this call
+// may have activated is a success with Recovered set.
 //
 // Every error is an [*Error]. If its OutcomeUnknown is set, it matches
 // [ErrOutcomeUnknown]: the user may be active by now. Call Activate again, or

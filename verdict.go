@@ -28,9 +28,13 @@ type call struct {
 	request    retryablehttp.Request
 	trace      httptrace.ClientTrace
 
-	connection atomic.Int32 // how far the attempt got; a trace may be told from any goroutine
+	// What the trace of the attempt told, from any goroutine.
+	connection atomic.Int32 // how far it got
+	overHTTP2  atomic.Bool
+	resent     atomic.Bool // the transport sent it more than once
 
-	token    string // of the attempt
+	token    string   // of the attempt
+	spent    []string // tokens of the attempts before, where they were others
 	attempts int
 	last     attempt
 	then     next    // what may follow the last attempt
@@ -90,7 +94,7 @@ func (c *call) prepare(req *http.Request) error {
 		if err != nil {
 			return err
 		}
-		c.token = token
+		c.use(token)
 	}
 	req.Header = c.client.header(c.token)
 	return nil
@@ -108,10 +112,17 @@ func (c *call) askToken() (string, error) {
 	return token, err
 }
 
+func (c *call) use(token string) {
+	if c.token != "" && c.token != token {
+		c.spent = append(c.spent, c.token)
+	}
+	c.token = token
+}
+
 // record adds the last attempt to what the call knows.
 func (c *call) record() {
 	effect, then := c.last.judge()
-	c.unsure = c.unsure || effect
+	c.unsure = c.unsure || effect || c.resent.Load()
 	c.then = then
 	if c.last.answer != nil {
 		c.answer = c.last.answer
@@ -152,7 +163,8 @@ func (c *call) mayRetry() bool {
 		if err != nil || token == c.token {
 			return false
 		}
-		c.token, c.renewed, c.wait = token, true, 0
+		c.use(token)
+		c.renewed, c.wait = true, 0
 	} else if c.wait, c.stop = c.nextWait(); c.stop != nil {
 		return false
 	}
@@ -196,6 +208,7 @@ func (c *call) verdict() (outcome, error) {
 	} else {
 		c.client.budget.giveBack(int64(c.retries) * retryTenths)
 	}
+	c.answer.message = c.redact(c.answer.message)
 	if recovered {
 		c.log(slog.LevelInfo, "flashback: recovered", slog.String("message", c.answer.message))
 	}
@@ -222,8 +235,8 @@ func (c *call) log(level slog.Level, msg string, attrs ...slog.Attr) {
 // contextError is the error of a context that has ended, with its cause.
 func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
-	if cause == err { //nolint:errorlint // the very same: then it adds nothing
-		return err
+	if errors.Is(cause, err) {
+		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)
 }

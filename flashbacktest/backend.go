@@ -172,7 +172,13 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	received := Request{Method: r.Method, Path: r.URL.EscapedPath(), Header: r.Header.Clone()}
 	received.Body, _ = io.ReadAll(io.LimitReader(r.Body, 1<<20)) // a request that was cut is one as far as it came
 
+	reply, fault := b.receive(r, received)
+	b.deliver(w, r, reply, fault)
+}
+
+func (b *Backend) receive(r *http.Request, received Request) (*response, Fault) {
 	b.mu.Lock()
+	defer b.mu.Unlock() // a function of the test's runs below, and may panic
 	var fault Fault
 	reply := b.limit.check(time.Now())
 	if reply == nil {
@@ -185,9 +191,7 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	b.received = append(b.received, received)
-	b.mu.Unlock()
-
-	b.deliver(w, r, reply, fault)
+	return reply, fault
 }
 
 // userIDOf is the user whom a request is about, or "".
@@ -254,11 +258,13 @@ type limit struct {
 	last                   time.Time
 }
 
-// LimitRate lets perSecond requests a second through, and burst at once; the rest
-// is answered 429 with "Retry-After: 1" and does nothing, and no fault is played on it. 0 switches it off.
+// LimitRate lets perSecond requests a second through, and burst (at least one) at
+// once. The rest is answered 429 with "Retry-After: 1" and does nothing, and no fault
+// is played on it. A perSecond of 0 switches the limit off.
 func (b *Backend) LimitRate(perSecond, burst int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	burst = max(burst, 1)
 	b.limit = limit{perSecond: float64(perSecond), burst: float64(burst), left: float64(burst), last: time.Now()}
 }
 

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	flashback "github.com/flashbacknetwork/flashback-go"
+	"github.com/flashbacknetwork/flashback-go/flashbacktest"
+)
+
+// ending is a way for one attempt to fail from which the next can recover.
+type ending struct {
+	name    string
+	fault   flashbacktest.Fault
+	refused bool // the connection is: nothing is sent
+}
+
+const page = "<html><body>Bad Gateway</body></html>"
+
+var endings = []ending{
+	{name: "connection refused", refused: true},
+	{name: "dropped", fault: flashbacktest.Drop()},
+	{name: "stalled", fault: flashbacktest.Fault{Lose: flashbacktest.Stall}},
+	{name: "acted, then cut", fault: flashbacktest.LoseAnswer(flashbacktest.CutAnswer)},
+	{name: "acted, then reset", fault: flashbacktest.LoseAnswer(flashbacktest.ResetConnection)},
+	{name: "acted, then the body cut", fault: flashbacktest.LoseAnswer(flashbacktest.CutBody)},
+	{name: "acted, then stalled", fault: flashbacktest.LoseAnswer(flashbacktest.Stall)},
+	{name: "500", fault: flashbacktest.Answer(500, `{"success":false,"message":"Internal server error"}`)},
+	{name: "acted, then 500", fault: flashbacktest.ActThenAnswer(500, `{"success":false,"message":"Internal server error"}`)},
+	{name: "502 with a proxy's page", fault: flashbacktest.Answer(502, page)},
+	{name: "503", fault: flashbacktest.Answer(503, "")},
+	{name: "429 with Retry-After: 1", fault: flashbacktest.RateLimited(time.Second)},
+	{name: "200 with a page", fault: flashbacktest.Answer(200, page)},
+	{name: "acted, then 200 with a page", fault: flashbacktest.ActThenAnswer(200, page)},
+	{name: "empty 200", fault: flashbacktest.Answer(200, "")},
+	{name: "acted, then an empty 200", fault: flashbacktest.ActThenAnswer(200, "")},
+}
+
+// patience is the caller's own deadline for a call: some of the callers wait for a
+// stalled answer for ever.
+const patience = 5 * time.Minute
+
+// verdicts is what a caller was told in all schedules. The call could succeed in
+// each of them.
+type verdicts struct {
+	calls    int
+	requests int
+	// wrong: told success, and it did not happen; or told by a 4xx that it did not
+	// happen, and it did.
+	wrong int
+	// givenUp: told any other error.
+	givenUp int
+	// silent: given up after it had happened, and the error does not say that it may
+	// have.
+	silent int
+}
+
+// theatre is the network and the backend of one call after another.
+type theatre struct {
+	backend *flashbacktest.Backend
+
+	mu       sync.Mutex
+	schedule []ending
+	attempts int
+}
+
+func (h *theatre) next() (e ending) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.attempts < len(h.schedule) {
+		e = h.schedule[h.attempts]
+	}
+	return e
+}
+
+func (h *theatre) attempted() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.attempts++
+}
+
+// measureVerdicts plays every schedule of one and two endings, in fake time.
+func measureVerdicts(t *testing.T, c caller) (v verdicts, failed error) {
+	t.Helper()
+	synctest.Test(t, func(*testing.T) {
+		h := &theatre{backend: flashbacktest.NewBackend()}
+		defer h.backend.Close()
+		h.backend.Decide(func(*http.Request) flashbacktest.Fault {
+			defer h.attempted()
+			return h.next().fault
+		})
+		network := make(pipes)
+		server := &http.Server{Handler: withoutPrefix(h.backend)} //nolint:gosec // No slow client can reach it.
+		go func() { _ = server.Serve(network) }()                 // it ends with Close
+		defer func() { _ = server.Close() }()
+		transport := &http.Transport{
+			DisableKeepAlives: true, // every attempt dials
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				if h.next().refused {
+					h.attempted()
+					return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+				}
+				return network.dial(ctx)
+			},
+		}
+		s, err := c.open("http://127.0.0.1", h.backend.Token(), transport)
+		if err != nil {
+			failed = err
+			return
+		}
+		for _, first := range endings {
+			h.play(s, &v, first)
+			for _, second := range endings {
+				h.play(s, &v, first, second)
+			}
+		}
+	})
+	return v, failed
+}
+
+// withoutPrefix takes off the path prefix that the GitLab client always sends.
+func withoutPrefix(next http.Handler) http.Handler {
+	stripped := http.StripPrefix("/api/v4", next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/api/v4/") {
+			stripped.ServeHTTP(w, r)
+		} else {
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (h *theatre) play(s *session, v *verdicts, schedule ...ending) {
+	id := fmt.Sprintf("user-%d", v.calls)
+	h.backend.AddDeletedUser(id)
+	h.schedule, h.attempts = schedule, 0
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	err := s.activate(ctx, id)
+	cancel()
+	synctest.Wait() // the backend may still be at it
+	user, _ := h.backend.User(id)
+	acted := !user.Deleted()
+	unsaid := acted && !errors.Is(err, flashback.ErrOutcomeUnknown)
+	// An attempt after the schedule is answered by the backend itself, with a 400 if
+	// an earlier one took effect.
+	refusal := h.attempts > len(schedule) || h.attempts > 0 && schedule[h.attempts-1].fault.Status == http.StatusTooManyRequests
+
+	v.calls++
+	v.requests += h.attempts
+	switch {
+	case err == nil && !acted, err != nil && unsaid && refusal:
+		v.wrong++
+	case err != nil:
+		v.givenUp++
+		if unsaid {
+			v.silent++
+		}
+	}
+}
+
+// measureOutage makes calls by 32 workers, in fake time, of which each request is
+// answered 503 where fails says so.
+func measureOutage(t *testing.T, c caller, calls int, fails func(request int) bool) (requests, lost int, failed error) {
+	t.Helper()
+	synctest.Test(t, func(*testing.T) {
+		var mu sync.Mutex
+		s, err := c.open("https://api.example.com", token, memory(func(req *http.Request) *http.Response {
+			mu.Lock()
+			defer mu.Unlock()
+			requests++
+			if fails(requests) {
+				return answer(req, http.StatusServiceUnavailable, "")
+			}
+			return success(req)
+		}))
+		if err != nil {
+			failed = err
+			return
+		}
+		_ = each(32, calls, func(int) error {
+			err := s.activate(context.Background(), "user-1")
+			if err != nil {
+				mu.Lock()
+				lost++
+				mu.Unlock()
+			}
+			return err
+		})
+	})
+	return requests, lost, failed
+}
+
+// oneInFive is the same fifth of the requests for everyone.
+func oneInFive(request int) bool {
+	return rand.New(rand.NewPCG(uint64(request), 0)).IntN(5) == 0 //nolint:gosec // Dice need no secrecy.
+}
