@@ -158,7 +158,7 @@ func FuzzBaseURL(f *testing.F) {
 	for _, base := range []string{
 		flashback.DefaultBaseURL, "https://h/", "https://h//", "https://h/a/../b", "https://h/a%2fb/", "https://h/a%2F", "https://h/a%2F/", "http://127.0.0.1:1", "http://[::1]:1/x",
 		"http://h", "https://u:p@h", "https://h?q", "https://h?", "https://h#", "//h", "h", "", "ftp://h", "https:h", "https://h:99999", "https://h:0",
-		"https://h:", "http://localhost.evil", "http://127.1", "https://h/\x00", "https://ü/", "http://[::ffff:127.0.0.1]", "https://h/%zz", "https:///x", "http://LOCALHOST", "http://[::1%25lo]",
+		"https://h:", "http://localhost.evil", "http://127.1", "https://h/\x00", "https://ü/", "http://[::ffff:127.0.0.1]", "https://h/%zz", "https:///x", "http://LOCALHOST", "https://h/ %2F", "https://h/a b", "http://[::1%25lo]",
 	} {
 		f.Add(base)
 	}

@@ -34,6 +34,8 @@ func WithBaseURL(rawURL string) Option {
 			return fmt.Errorf("the base URL needs http:// or https:// and a host, like %s", DefaultBaseURL)
 		case u.User != nil:
 			return errors.New("the base URL has user info; the access token is all that is sent, so leave it out")
+		case strings.Contains(u.RawPath, "%") && u.RawPath != u.EscapedPath():
+			return errors.New("the base URL has characters in its path that are escaped and others that are not but must be; escape all")
 		case u.RawQuery != "" || u.ForceQuery || strings.Contains(rawURL, "#"):
 			return errors.New("the base URL has a query or a fragment; leave it out")
 		}

@@ -24,6 +24,43 @@ func (r *results) write(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "REPORT.md"), []byte(r.markdown()), 0o644) //nolint:gosec // As above.
 }
 
+const (
+	readme = "../README.md"
+	begin  = "<!-- from here: go run . in benchmarks -->\n"
+	end    = "<!-- to here -->"
+)
+
+// show puts the summary and the charts in the README.
+func (r *results) show() error {
+	page, err := os.ReadFile(readme)
+	if err != nil {
+		return err
+	}
+	before, rest, found := strings.Cut(string(page), begin)
+	_, after, foundEnd := strings.Cut(rest, end)
+	if !found || !foundEnd {
+		return fmt.Errorf("%s has no place for the comparison", readme)
+	}
+	return os.WriteFile(readme, []byte(before+begin+r.summary()+end+after), 0o644) //nolint:gosec // It is for everyone to read.
+}
+
+func (r *results) summary() string {
+	var b strings.Builder
+	b.WriteString(table([]string{"wrong", "given up", "dead server: requests per call", "64 workers: connections", "allocations", "time in memory", "on loopback"}, func(i int) []string {
+		v := r.verdicts[i]
+		return []string{
+			share(v.wrong, v.calls), share(v.givenUp, v.calls), fmt.Sprintf("%.2f", r.deadRequests[i]), strconv.FormatInt(r.crowd[i].connections, 10),
+			strconv.FormatInt(r.memory[i].allocs, 10), fmt.Sprintf("%.2f", r.memory[i].ratio), fmt.Sprintf("%.2f", r.loopback[i].ratio),
+		}
+	}))
+	fmt.Fprintf(&b, "%s on %s, %s. Verdicts: %d calls, one for every sequence of one or two faults. Times: those by hand are 1.\n\n",
+		runtime.Version(), processor(), time.Now().UTC().Format(time.DateOnly), r.verdicts[hand].calls)
+	for _, chart := range []string{"verdicts", "dead", "connections", "time", "allocations"} {
+		fmt.Fprintf(&b, "![%s](benchmarks/%s.svg)\n", chart, chart)
+	}
+	return b.String()
+}
+
 func (r *results) markdown() string {
 	var b strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n\n", args...) }
