@@ -90,7 +90,7 @@ type Error struct {
 	RetryAfter time.Duration
 
 	// Attempts counts the requests sent for this call. One whose connection failed
-	// counts.
+	// counts; one that the transport repeated by itself counts once.
 	Attempts int
 	// OutcomeUnknown says that an attempt of this call may have taken effect, and
 	// that no later answer settled it, whatever the last answer was. Call again, or

@@ -1,6 +1,8 @@
 package flashback
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -9,6 +11,68 @@ import (
 	"sync"
 	"time"
 )
+
+// checkRetry decides whether there is another attempt, and after which wait.
+func (c *call) checkRetry(context.Context, *http.Response, error) (bool, error) {
+	c.waiting = c.stop == nil && c.mayRetry()
+	if c.waiting {
+		c.retries++
+		c.logRetry()
+	}
+	return c.waiting, nil
+}
+
+func (c *call) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return c.wait }
+
+func (c *call) mayRetry() bool {
+	switch c.then {
+	case giveUp, done, wasNotNeeded:
+		return false
+	case renewToken:
+		if !c.client.tokenRotates || c.renewed {
+			return false
+		}
+	case tryAgain:
+	}
+	if c.ctx.Err() != nil {
+		c.stop = contextError(c.ctx)
+		return false
+	}
+	if c.attempts > c.client.maxRetries {
+		return false
+	}
+	if c.then == renewToken {
+		token, err := c.askToken()
+		if err != nil || token == c.token {
+			return false
+		}
+		c.use(token)
+		c.renewed, c.wait = true, 0
+	} else if c.wait, c.stop = c.nextWait(); c.stop != nil {
+		return false
+	}
+	if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) <= c.wait {
+		c.stop = fmt.Errorf("the next attempt, in %v, would come after the deadline: %w", c.wait.Round(time.Millisecond), context.DeadlineExceeded)
+		return false
+	}
+	if !c.client.budget.take() {
+		c.stop = ErrRetryBudget
+		return false
+	}
+	return true
+}
+
+// nextWait is the server's Retry-After, or else the client's own backoff.
+func (c *call) nextWait() (time.Duration, error) {
+	if c.last.answer != nil {
+		if asked := retryAfter(c.last.answer.header); asked > c.client.maxRetryAfter {
+			return 0, fmt.Errorf("the server asks to wait %v and the client waits at most %v", asked, c.client.maxRetryAfter)
+		} else if asked > 0 {
+			return asked, nil
+		}
+	}
+	return c.client.backoff(c.attempts), nil
+}
 
 // retryAfter is the wait that an answer asks for, or 0 if it asks for none: a
 // missing, malformed, negative or past Retry-After.

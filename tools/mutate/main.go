@@ -1,6 +1,7 @@
 // Mutate breaks the rules of the verdict and error tables one at a time, in a copy
 // of the repository, and reports whether the tests notice. Run it with
-// go run ./mutate in this directory; it takes some minutes.
+// go run ./mutate in this directory; it takes some minutes. With an argument, such
+// as retry.go, it breaks only the rules that have it in their name or file.
 package main
 
 import (
@@ -37,8 +38,8 @@ var mutants = []mutant{
 	{"429 is tried again", "judge.go", ", status == http.StatusTooManyRequests:", ":"},
 	{"425 and 429: took no effect", "judge.go", "StatusTooManyRequests:\n\t\treturn false", "StatusTooManyRequests:\n\t\treturn true"},
 	{"401 is tried again with another token", "judge.go", "return false, renewToken", "return false, giveUp"},
-	{"401 is tried again once", "verdict.go", "|| c.renewed {", "{"},
-	{"401 with the same token stands", "verdict.go", "err != nil || token == c.token", "err != nil"},
+	{"401 is tried again once", "retry.go", "|| c.renewed {", "{"},
+	{"401 with the same token stands", "retry.go", "err != nil || token == c.token", "err != nil"},
 	{"not deleted: recognized", "judge.go", "return false, wasNotNeeded", "return false, giveUp"},
 	{"not deleted: only with 400", "judge.go", "status == http.StatusBadRequest && a.answer.says", "a.answer.says"},
 	{"every other answer stands", "judge.go", "wasNotNeeded\n\t}\n\treturn false, giveUp", "wasNotNeeded\n\t}\n\treturn false, tryAgain"},
@@ -82,11 +83,11 @@ var mutants = []mutant{
 	{"404", "errors.go", "return ErrNotFound", "return nil"},
 	{"not deleted matches ErrBadRequest", "errors.go", "fmt.Errorf(\"user not deleted (%w)\", ErrBadRequest)", "fmt.Errorf(\"user not deleted (%v)\", ErrBadRequest)"},
 	// Waiting.
-	{"a Retry-After is obeyed", "verdict.go", "return asked, nil", "_ = asked"},
-	{"a Retry-After over the cap ends the call", "verdict.go", "asked > c.client.maxRetryAfter", "false"},
-	{"a wait over the deadline is not begun", "verdict.go", "ok && time.Until(deadline) <= c.wait", "false && ok && time.Until(deadline) <= c.wait"},
-	{"retries end", "verdict.go", "c.attempts > c.client.maxRetries", "c.attempts > 50"},
-	{"the budget is asked", "verdict.go", "!c.client.budget.take()", "false"},
+	{"a Retry-After is obeyed", "retry.go", "return asked, nil", "_ = asked"},
+	{"a Retry-After over the cap ends the call", "retry.go", "asked > c.client.maxRetryAfter", "false"},
+	{"a wait over the deadline is not begun", "retry.go", "ok && time.Until(deadline) <= c.wait", "false && ok && time.Until(deadline) <= c.wait"},
+	{"retries end", "retry.go", "c.attempts > c.client.maxRetries", "c.attempts > 50"},
+	{"the budget is asked", "retry.go", "!c.client.budget.take()", "false"},
 	{"a success gives back what it took", "verdict.go", "c.client.budget.giveBack(int64(c.retries) * retryTenths)", ""},
 	{"a first-try success gives back a tenth", "verdict.go", "c.client.budget.giveBack(1)", "_ = c"},
 	{"a retry that was not sent is given back", "verdict.go", "c.client.budget.giveBack(int64(c.retries-max(0, c.attempts-1)) * retryTenths) // those that were not sent", ""},
@@ -124,8 +125,13 @@ func run() error {
 	if output, ok := testsPass(dir); !ok {
 		return fmt.Errorf("the tests fail without a mutant:\n%s", output)
 	}
-	unnoticed := 0
+	only := strings.Join(os.Args[1:], " ")
+	tried, unnoticed := 0, 0
 	for _, m := range mutants {
+		if !strings.Contains(m.file+" "+m.rule, only) {
+			continue
+		}
+		tried++
 		verdict, err := try(dir, m)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.rule, err)
@@ -135,7 +141,7 @@ func run() error {
 		}
 		fmt.Printf("%-60s %-12s %s\n", m.rule, m.file, verdict)
 	}
-	fmt.Printf("%d mutants, %d not noticed\n", len(mutants), unnoticed)
+	fmt.Printf("%d mutants, %d not noticed\n", tried, unnoticed)
 	if unnoticed > 0 {
 		return fmt.Errorf("%d rules can be broken without a test noticing", unnoticed)
 	}
