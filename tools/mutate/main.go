@@ -51,7 +51,7 @@ var mutants = []mutant{
 	{"a failure says that the outcome is unknown", "errors.go", "OutcomeUnknown: c.unsure}", "OutcomeUnknown: false}"},
 	{"OutcomeUnknown matches ErrOutcomeUnknown", "errors.go", "target == ErrOutcomeUnknown && e.OutcomeUnknown", "false"},
 	{"the last answer is kept", "verdict.go", "if c.last.answer != nil {\n\t\tc.answer = c.last.answer\n\t}", "c.answer = c.last.answer"},
-	{"what got a connection may have gone out", "attempt.go", "func(httptrace.GotConnInfo) { c.connection.Store(connected) }", "func(httptrace.GotConnInfo) {}"},
+	{"what got a connection may have gone out", "attempt.go", "if c.connection.Swap(connected) == connected {", "if false {"},
 	{"a connection that was never written to counts for nothing", "attempt.go", "|| c.client.standard && !c.overHTTP2.Load() {", "{"},
 	{"a stream that was reset and sent again may have taken effect", "attempt.go", "c.client.standard && !c.overHTTP2.Load()", "c.client.standard"},
 	{"what the transport sends twice may have taken effect", "verdict.go", " || c.resent.Load()", ""},
