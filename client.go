@@ -49,7 +49,7 @@ type Client struct {
 	backoffBase    time.Duration
 	backoffMax     time.Duration
 	maxRetryAfter  time.Duration
-	budget         budget
+	budget         *budget // a pointer: who prints the client does not read what calls write
 	log            *slog.Logger
 }
 
@@ -75,8 +75,8 @@ func NewClient(accessToken string, opts ...Option) (*Client, error) {
 		backoffMax:     8 * time.Second,
 		maxRetryAfter:  60 * time.Second,
 		userAgent:      "flashback-go/" + Version,
+		budget:         newBudget(100),
 	}
-	c.budget.fill(100)
 	c.Organization = &OrganizationService{Users: &UsersService{client: c}}
 	// The options come after the defaults and before the checks that look at
 	// several of them, so that their order never matters.

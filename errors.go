@@ -172,8 +172,8 @@ func (c *call) failure() *Error {
 			}
 		}
 	}
-	all = all.and(c.stop) // before what may be long
-	if !errors.Is(c.stop, c.last.err) {
+	all = all.and(c.stop)                                                    // before what may be long
+	if ended := c.ctx.Err(); ended == nil || !errors.Is(c.last.err, ended) { // else stop says it
 		all = all.and(c.last.err)
 	}
 	switch len(all) {

@@ -68,6 +68,12 @@ func loopback(host string) bool {
 // Transport, what it reports to net/http/httptrace tells a request that was never
 // sent from one whose answer was lost, and one that it sent again by itself. One that
 // reports nothing must not repeat requests by itself: the repetition could not be seen.
+// Nor may it make other requests with the context of this one.
+//
+// A request that was sent again counts as one that may have taken effect. Over HTTP/2
+// net/http also does that where the server had said that it would not process the
+// request (a shutdown, too many streams): the outcome of a failed call is then unknown,
+// although it need not be.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *Client) error {
 		if hc == nil {
@@ -168,7 +174,7 @@ func WithAttemptTimeout(d time.Duration) Option {
 // switches the budget off.
 func WithRetryBudget(n int) Option {
 	return func(c *Client) error {
-		c.budget.fill(n)
+		c.budget = newBudget(n)
 		return nil
 	}
 }

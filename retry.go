@@ -119,10 +119,9 @@ type budget struct {
 
 const retryTenths = 10
 
-func (b *budget) fill(n int) {
-	b.unlimited = n < 0
-	b.size = min(int64(n), math.MaxInt64/retryTenths) * retryTenths
-	b.left = b.size
+func newBudget(n int) *budget {
+	size := min(int64(n), math.MaxInt64/retryTenths) * retryTenths
+	return &budget{unlimited: n < 0, size: size, left: size}
 }
 
 // take takes one retry out and tells whether there was one.
@@ -143,5 +142,5 @@ func (b *budget) take() bool {
 func (b *budget) giveBack(tenths int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.left = min(b.size, b.left+tenths)
+	b.left += min(tenths, b.size-b.left) // and not the sum first, which may overflow
 }

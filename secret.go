@@ -1,9 +1,11 @@
 package flashback
 
 import (
-	"encoding/hex"
+	"encoding/json"
+	"html"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -15,39 +17,42 @@ const (
 	minSecret = 8
 )
 
-// redact takes the tokens of the call out of a text that is not ours.
+// redact takes the tokens of the call out of a text that is not ours, as they are
+// and as a page or a URL writes them.
 func (c *call) redact(text string) string {
-	for _, token := range c.spent {
-		text = redactToken(text, token)
+	tokens := []string{c.token}
+	if c.spent != nil {
+		tokens = append(tokens, c.spent...)
+		slices.SortFunc(tokens, func(a, b string) int { return len(b) - len(a) }) // one may begin with another
 	}
-	return redactToken(text, c.token)
+	for _, token := range tokens {
+		if token == "" {
+			continue
+		}
+		if len(token) < minSecret {
+			text = strings.ReplaceAll(text, "Bearer "+token, "Bearer "+redacted)
+			continue
+		}
+		for _, form := range []string{token, url.QueryEscape(token), url.PathEscape(token), html.EscapeString(token)} {
+			text = strings.ReplaceAll(text, form, redacted)
+		}
+	}
+	return text
 }
 
-func redactToken(text, token string) string {
-	switch {
-	case token == "":
-		return text
-	case len(token) < minSecret:
-		return strings.ReplaceAll(text, "Bearer "+token, "Bearer "+redacted)
-	}
-	return strings.ReplaceAll(text, token, redacted)
-}
-
-// jsonEscape is how JSON may write a character that it need not escape.
-var jsonEscape = regexp.MustCompile(`\\/|\\u00[0-7][0-9a-fA-F]`)
+// jsonEscape is how JSON writes a character in another way.
+var jsonEscape = regexp.MustCompile(`\\u[0-9a-fA-F]{4}|\\["\\/]`)
 
 // redactAnswer takes the tokens out of an answer that echoes them.
 func (c *call) redactAnswer(a *answer) {
 	a.message = c.redact(a.message)
 	a.body = []byte(c.redact(string(a.body)))
-	plain := jsonEscape.ReplaceAllFunc(a.body, func(escape []byte) []byte {
-		if len(escape) == len(`\/`) {
-			return escape[1:]
-		}
-		char, _ := hex.DecodeString(string(escape[len(`\u00`):])) // the expression has found two digits
+	plain := jsonEscape.ReplaceAllStringFunc(string(a.body), func(escape string) string {
+		var char string
+		_ = json.Unmarshal([]byte(`"`+escape+`"`), &char) // the expression finds nothing else
 		return char
 	})
-	if clean := c.redact(string(plain)); clean != string(plain) {
+	if clean := c.redact(plain); clean != plain {
 		a.body = []byte(clean)
 	}
 	a.header = a.header.Clone() // the transport may hand out the same one again

@@ -59,26 +59,27 @@ func TestTheTokenIsNowhere(t *testing.T) {
 	t.Parallel()
 	said := `{"success":false,"message":"bad token ` + marked + `"}`
 	for name, fault := range map[string]flashbacktest.Fault{
-		"success":                   {Act: true, Status: 200, Body: `{"success":true,"message":"welcome ` + marked + `"}`},
-		"an echo with 400":          echo(400, said),
-		"an echo with 401":          echo(401, said),
-		"an echo with 403":          echo(403, said),
-		"an echo with 404":          echo(404, said),
-		"an echo with 409":          echo(409, said),
-		"an echo with 429":          echo(429, said),
-		"an echo with 500":          echo(500, said),
-		"an echo in an error field": echo(500, `{"error":"`+marked+`"}`),
-		"an echo in a page":         echo(502, "<pre>Authorization: Bearer "+marked+"</pre>"),
-		"an echo in a redirect":     echo(302, ""),
-		"an echo in a success":      echo(200, said),
-		"an echo in no envelope":    echo(200, marked),
-		"an escaped echo":           echo(403, `{"message":"bad `+strings.ReplaceAll(marked, "/", `\/`)+`"}`),
-		"another escaped echo":      echo(502, `{"a":{"b":"`+strings.ReplaceAll(marked, "=", `\u003D`)+`"}}`),
-		"an echo in a URL":          {Status: 302, Header: http.Header{"Location": {"/?t=" + url.QueryEscape(marked)}}},
-		"an echo that is cut":       {Status: 200, Body: said + said, Lose: flashbacktest.CutBody},
-		"cut":                       flashbacktest.Drop(),
-		"reset":                     {Lose: flashbacktest.ResetConnection},
-		"a Retry-After too long":    flashbacktest.RateLimited(time.Hour),
+		"success":                    {Act: true, Status: 200, Body: `{"success":true,"message":"welcome ` + marked + `"}`},
+		"an echo with 400":           echo(400, said),
+		"an echo with 401":           echo(401, said),
+		"an echo with 403":           echo(403, said),
+		"an echo with 404":           echo(404, said),
+		"an echo with 409":           echo(409, said),
+		"an echo with 429":           echo(429, said),
+		"an echo with 500":           echo(500, said),
+		"an echo in an error field":  echo(500, `{"error":"`+marked+`"}`),
+		"an echo in a page":          echo(502, "<pre>Authorization: Bearer "+marked+"</pre>"),
+		"an echo in a redirect":      echo(302, ""),
+		"an echo in a success":       echo(200, said),
+		"an echo in no envelope":     echo(200, marked),
+		"an escaped echo":            echo(403, `{"message":"bad `+strings.ReplaceAll(marked, "/", `\/`)+`"}`),
+		"another escaped echo":       echo(502, `{"a":{"b":"`+strings.ReplaceAll(marked, "=", `\u003D`)+`"}}`),
+		"an echo in a message's URL": echo(403, `{"message":"/login?t=`+url.QueryEscape(marked)+`"}`),
+		"an echo in a URL":           {Status: 302, Header: http.Header{"Location": {"/?t=" + url.QueryEscape(marked)}}},
+		"an echo that is cut":        {Status: 200, Body: said + said, Lose: flashbacktest.CutBody},
+		"cut":                        flashbacktest.Drop(),
+		"reset":                      {Lose: flashbacktest.ResetConnection},
+		"a Retry-After too long":     flashbacktest.RateLimited(time.Hour),
 	} {
 		for source, opts := range map[string][]flashback.Option{
 			"given":  nil,
@@ -134,6 +135,20 @@ func TestATokenThatWasRenewedIsNowhereEither(t *testing.T) {
 	assert.Equal(t, 2, err.Attempts)
 	assert.Empty(t, leaks(err))
 	assert.Empty(t, leaks(*err))
+}
+
+func TestATokenThatBeginsWithAnotherIsTakenOutWhole(t *testing.T) {
+	t.Parallel()
+	backend := flashbacktest.New(t)
+	backend.Script(flashbacktest.Answer(401, ""), flashbacktest.Answer(403, `{"message":"no: `+marked+`-and-more"}`))
+	tokens := []string{marked, marked + "-and-more"}
+	client := backend.ClientWithToken("", flashback.WithTokenSource(func(context.Context) (string, error) {
+		defer func() { tokens = tokens[1:] }()
+		return tokens[0], nil
+	}))
+	_, err := activateIn(t.Context(), client)
+	require.ErrorIs(t, err, flashback.ErrForbidden)
+	assert.Equal(t, "no: [redacted]", err.Message)
 }
 
 func TestAShortTokenIsTakenOutBehindBearer(t *testing.T) {

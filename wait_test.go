@@ -3,6 +3,7 @@ package flashback_test
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -373,6 +374,47 @@ func TestTheRetryBudget(t *testing.T) {
 				require.Equal(t, 5, err.Attempts)
 			}
 		})
+	})
+}
+
+func TestAHugeBudgetDoesNotOverflow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		status := atomic.Int64{}
+		client := mocked(t, func(*http.Request) (*http.Response, error) {
+			return httpmock.NewStringResponse(int(status.Load()), activated), nil
+		}, flashback.WithRetryBudget(math.MaxInt))
+		status.Store(503)
+		var waiting sync.WaitGroup
+		waiting.Go(func() { _, _ = activateIn(t.Context(), client) })
+		synctest.Wait() // it has taken a retry
+		status.Store(200)
+		for range 20 { // fill the budget meanwhile
+			_, err := activateIn(t.Context(), client)
+			assert.Nil(t, err)
+		}
+		waiting.Wait() // and then it gives back
+		status.Store(503)
+		_, err := activateIn(t.Context(), client)
+		assert.Equal(t, 5, err.Attempts)
+	})
+}
+
+type uncomparable struct{ v any }
+
+func (uncomparable) Error() string { return "uncomparable" }
+
+func TestACauseThatCanNotBeComparedDoesNoHarm(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client := mocked(t, func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, context.Cause(req.Context())
+		})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(uncomparable{[]int{1}}) })
+		_, err := activateIn(ctx, client)
+		require.ErrorIs(t, err, context.Canceled)
 	})
 }
 

@@ -231,8 +231,9 @@ func (b *Backend) handle(r *http.Request) (*response, bool) {
 		return envelope(http.StatusMethodNotAllowed, false, "Method not allowed"), false
 	}
 	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	caller := b.users[b.tokens[token]]
-	if !bearer || caller == nil || caller.Deleted() {
+	owner, known := b.tokens[token]
+	caller := b.users[owner]
+	if !bearer || !known || caller == nil || caller.Deleted() {
 		return envelope(http.StatusUnauthorized, false, "Unauthorized"), false
 	}
 	return b.activate(caller, userIDOf(r))

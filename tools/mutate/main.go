@@ -58,8 +58,8 @@ var mutants = []mutant{
 	{"an untraced dial error was never sent", "attempt.go", "return !dialing &&", "return (true || !dialing) &&"},
 	{"an untraced DNS error was never sent", "attempt.go", " && !errors.As(err, &dns)", " && (true || !errors.As(err, &dns))"},
 	{"a context that has ended sends nothing", "attempt.go", "if ctx.Err() != nil {", "if false {"},
-	{"an attempt's timeout is not the caller's deadline", "attempt.go", "if errors.As(context.Cause(ctx), &timeout) {\n\t\t\treturn timeout", "if errors.As(context.Cause(ctx), &timeout) {\n\t\t\treturn context.DeadlineExceeded"},
-	{"a transport's timeout is not the caller's deadline", "attempt.go", "if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {", "if false {"},
+	{"an attempt's timeout is not the caller's deadline", "attempt.go", "if errors.As(context.Cause(ctx), &timeout) {\n\t\treturn timeout", "if errors.As(context.Cause(ctx), &timeout) {\n\t\treturn context.DeadlineExceeded"},
+	{"a transport's timeout is not the caller's deadline", "attempt.go", "foreign := c.ctx.Err() == nil && (", "foreign := false && ("},
 	// The envelope.
 	{"a message alone is an envelope", "answer.go", "a.envelope = isBool || isText", "a.envelope = isBool"},
 	{"success alone is an envelope", "answer.go", "a.envelope = isBool || isText", "a.envelope = isText"},
