@@ -450,3 +450,21 @@ func resetFirstStream(conn *tls.Conn, requests *atomic.Int64) {
 		}
 	}
 }
+
+func TestASuccessThatIsNeitherTrueNorFalseIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	for _, success := range []string{`"true"`, `"false"`, "1", "{}", "[]"} {
+		backend := flashbacktest.New(t)
+		backend.Script(flashbacktest.Answer(200, `{"success":`+success+`,"message":"Hello"}`))
+		backend.AddDeletedUser("user-1")
+		got, err := activateIn(t.Context(), backend.Client())
+		require.Nil(t, err)
+		assert.Equal(t, 2, got.Attempts, "it was asked again")
+		assert.False(t, got.Recovered)
+	}
+	backend := flashbacktest.New(t)
+	backend.Script(flashbacktest.Answer(200, `{"success":null,"message":"Hello"}`))
+	got, err := activateIn(t.Context(), backend.Client())
+	require.Nil(t, err)
+	assert.Equal(t, 1, got.Attempts, "null is as good as absent")
+}

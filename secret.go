@@ -59,7 +59,7 @@ func (c *call) redactAnswer(a *answer) {
 	for _, values := range a.header {
 		for i, value := range values {
 			values[i] = c.redact(value)
-			if plain, err := url.QueryUnescape(value); err == nil && c.redact(plain) != plain {
+			if plain, err := url.QueryUnescape(values[i]); err == nil && c.redact(plain) != plain {
 				values[i] = redacted
 			}
 		}

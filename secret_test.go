@@ -137,6 +137,27 @@ func TestATokenThatWasRenewedIsNowhereEither(t *testing.T) {
 	assert.Empty(t, leaks(*err))
 }
 
+func TestAnAnswerKeepsAllButTheToken(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ body, wantBody, location, wantLocation string }{
+		"as it is, and the rest to the letter": {`{"a":"\"` + marked + `\""}`, `{"a":"\"[redacted]\""}`, "/?t=" + marked, "/?t=[redacted]"},
+		"escaped by JSON":                      {`{"a":"s3cr3t\/MARKED+token\u003d\u003D"}`, `{"a":"[redacted]"}`, "/", "/"},
+		"escaped by a URL":                     {`"/?t=s3cr3t%2FMARKED%2Btoken%3D%3D"`, `"/?t=[redacted]"`, "/?t=s3cr3t%2FMARKED%2Btoken%3D%3D", "/?t=[redacted]"},
+		"escaped by a URL in another way":      {"", "", "/?t=s3cr3t%2fMARKED%2btoken%3d%3d", "[redacted]"},
+		"no token":                             {`{"a":"\/"}`, `{"a":"\/"}`, "/?a=%2f", "/?a=%2f"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			backend := flashbacktest.New(t)
+			backend.Script(flashbacktest.Fault{Status: 302, Body: test.body, Header: http.Header{"Location": {test.location}}})
+			_, err := activateIn(t.Context(), backend.ClientWithToken(marked))
+			require.ErrorIs(t, err, flashback.ErrUnexpectedResponse)
+			assert.Equal(t, test.wantBody, string(err.Body))
+			assert.Equal(t, test.wantLocation, err.Header.Get("Location"))
+		})
+	}
+}
+
 func TestATokenThatBeginsWithAnotherIsTakenOutWhole(t *testing.T) {
 	t.Parallel()
 	backend := flashbacktest.New(t)

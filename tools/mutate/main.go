@@ -97,7 +97,7 @@ var mutants = []mutant{
 	{"a token that is echoed is taken out of the message", "secret.go", "a.message = c.redact(a.message)", ""},
 	{"a token that is echoed is taken out of the body", "secret.go", "a.body = []byte(c.redact(string(a.body)))", ""},
 	{"an escaped token is taken out of the body", "secret.go", "a.body = []byte(clean)", ""},
-	{"a token that is echoed is taken out of the header", "secret.go", "values[i] = c.redact(value)", ""},
+	{"a token that is echoed is taken out of the header", "secret.go", "values[i] = c.redact(value)", "values[i] = value"},
 	{"a token in a URL is taken out of the header", "secret.go", "values[i] = redacted", ""},
 	{"a token of an earlier attempt is taken out", "verdict.go", "c.spent = append(c.spent, c.token)", ""},
 	{"a body is not read without end", "answer.go", "io.LimitReader(resp.Body, maxBody+1)", "resp.Body"},
