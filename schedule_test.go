@@ -320,10 +320,6 @@ type counts struct{ calls, wrong, givenUp int }
 // control is retryablehttp with its defaults, which must be found wrong.
 func TestEverySchedule(t *testing.T) {
 	t.Parallel()
-	depth := 3
-	if testing.Short() || raceEnabled {
-		depth = 2
-	}
 	type result struct{ sdk, control counts }
 	results := make(chan result, len(endings))
 	t.Run("beginning with", func(t *testing.T) {
@@ -333,7 +329,7 @@ func TestEverySchedule(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var r result
 					h := newTheatre(t)
-					schedules(first, depth, func(s []ending) {
+					schedules(first, depthOfSchedules(), func(s []ending) {
 						for _, deleted := range []bool{true, false} {
 							r.sdk.add(h.checked(t, deleted, s, moment{}))
 							r.control.add(h.control(deleted, s))
@@ -357,31 +353,40 @@ func TestEverySchedule(t *testing.T) {
 }
 
 // TestEveryMomentOfAContext ends the caller's context at each point of every
-// sequence of up to two endings.
+// sequence of up to three endings. What would come after that point does not
+// matter, so each sequence is played up to its last attempt, or to the dialing of
+// the one after it.
 func TestEveryMomentOfAContext(t *testing.T) {
 	t.Parallel()
-	depth := 2
-	if testing.Short() || raceEnabled {
-		depth = 1
-	}
 	for _, first := range endings {
 		t.Run(first.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := newTheatre(t)
-				schedules(first, depth, func(s []ending) {
-					for _, deleted := range []bool{true, false} {
-						h.checked(t, deleted, s, moment{stage: beforeTheCall})
-						for attempt := range len(s) + 1 {
-							for stage := dialing; stage <= waiting; stage++ {
-								h.checked(t, deleted, s, moment{stage, attempt})
-							}
+				schedules(first, depthOfSchedules(), func(s []ending) {
+					last := len(s) - 1
+					for _, end := range []moment{{beforeTheCall, 0}, {received, last}, {answering, last}, {waiting, last}, {dialing, last + 1}} {
+						if end.stage == beforeTheCall && last > 0 {
+							continue
+						}
+						for _, deleted := range []bool{true, false} {
+							h.checked(t, deleted, s, end)
 						}
 					}
 				})
+				for _, deleted := range []bool{true, false} {
+					h.checked(t, deleted, nil, moment{dialing, 0})
+				}
 			})
 		})
 	}
+}
+
+func depthOfSchedules() int {
+	if testing.Short() || raceEnabled {
+		return 2
+	}
+	return 3
 }
 
 func (c *counts) add(other counts) {
