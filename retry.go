@@ -34,11 +34,15 @@ func (c *call) mayRetry() bool {
 		}
 	case tryAgain:
 	}
-	if c.ctx.Err() != nil {
+	deadline, bounded := c.ctx.Deadline()
+	switch {
+	case c.ctx.Err() != nil:
 		c.stop = contextError(c.ctx)
 		return false
-	}
-	if c.attempts > c.client.maxRetries {
+	case bounded && time.Until(deadline) <= 0:
+		c.stop = context.DeadlineExceeded // the connection's timer was ahead of the context's
+		return false
+	case c.attempts > c.client.maxRetries:
 		return false
 	}
 	if c.then == renewToken {
@@ -51,7 +55,7 @@ func (c *call) mayRetry() bool {
 	} else if c.wait, c.stop = c.nextWait(); c.stop != nil {
 		return false
 	}
-	if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) <= c.wait {
+	if bounded && time.Until(deadline) <= c.wait {
 		c.stop = fmt.Errorf("the next attempt, in %v, would come after the deadline: %w", c.wait.Round(time.Millisecond), context.DeadlineExceeded)
 		return false
 	}

@@ -26,7 +26,7 @@ func (c *call) redact(text string) string {
 		slices.SortFunc(tokens, func(a, b string) int { return len(b) - len(a) }) // one may begin with another
 	}
 	for _, token := range tokens {
-		if token == "" {
+		if token == "" || len(text) < len(token) {
 			continue
 		}
 		if len(token) < minSecret {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -254,6 +256,21 @@ func TestADeadlineDuringAnAttemptIsTheCallers(t *testing.T) {
 		assert.Equal(t, 503, err.StatusCode)
 		assert.Equal(t, 2, err.Attempts)
 	})
+}
+
+// late is a context whose deadline has passed and whose timer has not fired yet.
+type late struct{ context.Context }
+
+func (late) Deadline() (time.Time, bool) { return time.Now().Add(-time.Nanosecond), true }
+
+func TestADeadlineThatTheConnectionNoticesFirstIsTheCallers(t *testing.T) {
+	t.Parallel()
+	client := mocked(t, func(*http.Request) (*http.Response, error) {
+		return nil, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+	}, flashback.WithMaxRetries(0))
+	_, err := activateIn(late{t.Context()}, client)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.True(t, err.OutcomeUnknown)
 }
 
 func TestAnAttemptsOwnTimeoutIsNotTheCallersDeadline(t *testing.T) {

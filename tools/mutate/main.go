@@ -85,7 +85,8 @@ var mutants = []mutant{
 	// Waiting.
 	{"a Retry-After is obeyed", "retry.go", "return asked, nil", "_ = asked"},
 	{"a Retry-After over the cap ends the call", "retry.go", "asked > c.client.maxRetryAfter", "false"},
-	{"a wait over the deadline is not begun", "retry.go", "ok && time.Until(deadline) <= c.wait", "false && ok && time.Until(deadline) <= c.wait"},
+	{"a wait over the deadline is not begun", "retry.go", "bounded && time.Until(deadline) <= c.wait", "false"},
+	{"a deadline that has passed is the caller's", "retry.go", "bounded && time.Until(deadline) <= 0", "false"},
 	{"retries end", "retry.go", "c.attempts > c.client.maxRetries", "c.attempts > 50"},
 	{"the budget is asked", "retry.go", "!c.client.budget.take()", "false"},
 	{"a success gives back what it took", "verdict.go", "c.client.budget.giveBack(int64(c.retries) * retryTenths)", ""},
