@@ -27,6 +27,7 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		defer cancel()
 		req = req.WithContext(ctx)
 	}
+	c.client.setHeader(req.Header, c.token)
 	c.attempts++
 	c.connection.Store(untraced)
 	c.resent.Store(false)

@@ -53,14 +53,12 @@ func checkID(id string) error {
 	return nil
 }
 
-// header is made for one attempt alone: the token may differ from attempt to
-// attempt, the cookie jar adds to it each time, and net/http may still be reading
-// that of an attempt that was given up.
-func (c *Client) header(token string) http.Header {
+// setHeader completes a header that is one attempt's alone: the token may differ
+// from attempt to attempt, and net/http may still be reading that of an attempt
+// that was given up.
+func (c *Client) setHeader(h http.Header, token string) {
 	values := [...]string{"application/json", "Bearer " + token, c.userAgent} // one allocation for all
-	return http.Header{
-		"Accept":        values[0:1:1],
-		"Authorization": values[1:2:2],
-		"User-Agent":    values[2:3:3],
-	}
+	h["Accept"] = values[0:1:1]
+	h["Authorization"] = values[1:2:2]
+	h["User-Agent"] = values[2:3:3]
 }

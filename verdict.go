@@ -87,7 +87,8 @@ func (c *Client) do(ctx context.Context, op *operation, id string) (outcome, err
 
 func neverRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// prepare gives the request of the next attempt its header.
+// prepare gets the token of the next attempt, and gives its request a header. An
+// empty one, because http.Client copies what is in it, for redirects.
 func (c *call) prepare(req *http.Request) error {
 	if c.then != renewToken { // else mayRetry has just asked
 		token, err := c.askToken()
@@ -96,7 +97,7 @@ func (c *call) prepare(req *http.Request) error {
 		}
 		c.use(token)
 	}
-	req.Header = c.client.header(c.token)
+	req.Header = http.Header{}
 	return nil
 }
 
