@@ -9,11 +9,12 @@ import (
 )
 
 const (
-	maxBody      = 1 << 20  // bytes of an answer that are read, after decompression
+	maxBody      = 1 << 20  // bytes of most answers that are read, after decompression
+	maxListBody  = 64 << 20 // and of a list's
 	maxErrorBody = 64 << 10 // bytes of it that an Error keeps
 )
 
-var errTooLarge = errors.New("the answer's body is larger than 1 MiB")
+var errTooLarge = errors.New("the answer's body is larger than the client reads")
 
 // answer is what the server sent: its status, its header, and its body as far as
 // it came.
@@ -26,11 +27,12 @@ type answer struct {
 	envelope bool
 	success  bool   // true unless the envelope says otherwise
 	message  string // the server's own words
+	data     any    // what the operation found in it
 }
 
 // readAnswer reads and closes the body of resp. Its error says that the answer is
 // not whole; the answer then has what came of it.
-func readAnswer(resp *http.Response) (*answer, error) {
+func readAnswer(resp *http.Response, op *operation) (*answer, error) {
 	a := &answer{status: resp.StatusCode, header: resp.Header}
 	// The body of a 101 is the bare connection, which never ends.
 	if resp.Body == nil || a.status < 200 {
@@ -38,16 +40,20 @@ func readAnswer(resp *http.Response) (*answer, error) {
 		return a, nil
 	}
 	defer closeBody(resp)
+	limit := op.maxBody
+	if limit == 0 {
+		limit = maxBody
+	}
 	var err error
-	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	a.body, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
 		return a, err
 	}
-	if len(a.body) > maxBody {
-		a.body = a.body[:maxBody]
+	if int64(len(a.body)) > limit {
+		a.body = a.body[:limit]
 		return a, errTooLarge
 	}
-	a.parse()
+	a.parse(op)
 	return a, nil
 }
 
@@ -58,8 +64,9 @@ func closeBody(resp *http.Response) {
 }
 
 // parse finds the envelope: a JSON object with a boolean "success", a string
-// "message", or both; in a 4xx or 5xx a string "error" will do.
-func (a *answer) parse() {
+// "message", or both; in a 4xx or 5xx a string "error" will do, and in a 2xx what
+// the operation reads.
+func (a *answer) parse(op *operation) {
 	var fields struct {
 		Success any `json:"success"`
 		Message any `json:"message"`
@@ -73,17 +80,44 @@ func (a *answer) parse() {
 	if !isText && a.status >= 400 {
 		message, isText = fields.Error.(string)
 	}
-	a.envelope = isBool || isText
+	a.success = success || !isBool
+	a.message = message
+	if op.data != nil && a.status < 300 && a.success {
+		a.data = op.data(a)
+	}
+	a.envelope = isBool || isText || a.data != nil
 	if a.status < 300 && !isBool && fields.Success != nil {
 		a.envelope = false // neither true nor false: it must not pass for a success
 	}
-	a.success = success || !isBool
-	a.message = message
 }
 
-// says compares the message with the documented one, without case, surrounding
-// space and a final full stop.
-func (a *answer) says(documented string) bool {
+// dataOf reads the "data" of an answer as a T, or is nil if it is none.
+func dataOf[T any](a *answer) any {
+	var fields struct {
+		Data *T `json:"data"`
+	}
+	if json.Unmarshal(a.body, &fields) != nil || fields.Data == nil {
+		return nil
+	}
+	return fields.Data
+}
+
+// dataIn is what the operation found in the answer of a call: nil if the call
+// failed, and empty if the answer did not have it.
+func dataIn[T any](o outcome) *T {
+	if o.answer == nil {
+		return nil
+	}
+	if data, ok := o.answer.data.(*T); ok {
+		return data
+	}
+	return new(T)
+}
+
+// saysNotNeeded compares the message with the documented one, without case,
+// surrounding space and a final full stop.
+func (a *answer) saysNotNeeded(op *operation) bool {
 	got := strings.TrimSpace(a.message)
-	return strings.EqualFold(strings.TrimSpace(strings.TrimSuffix(got, ".")), documented)
+	return a.status == http.StatusBadRequest && op.notNeeded != "" &&
+		strings.EqualFold(strings.TrimSpace(strings.TrimSuffix(got, ".")), op.notNeeded)
 }

@@ -27,7 +27,7 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		defer cancel()
 		req = req.WithContext(ctx)
 	}
-	c.client.setHeader(req.Header, c.token)
+	c.client.setHeader(req, c.token)
 	c.attempts++
 	c.connection.Store(untraced)
 	c.resent.Store(false)
@@ -37,7 +37,7 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	c.last = attempt{}
 	if err == nil {
-		c.last.answer, err = readAnswer(resp)
+		c.last.answer, err = readAnswer(resp, c.op)
 		c.last.sent = true
 	} else {
 		closeBody(resp)

@@ -77,7 +77,7 @@ func NewClient(accessToken string, opts ...Option) (*Client, error) {
 		userAgent:      "flashback-go/" + Version,
 		budget:         newBudget(100),
 	}
-	c.Organization = &OrganizationService{Users: &UsersService{client: c}}
+	c.Organization = &OrganizationService{Users: &UsersService{client: c}, client: c}
 	// The options come after the defaults and before the checks that look at
 	// several of them, so that their order never matters.
 	for i, opt := range append([]Option{WithBaseURL(DefaultBaseURL)}, opts...) {

@@ -1,7 +1,7 @@
-// Package flashback is the Go client of the Flashback platform's API. This version
-// has one call, which activates a soft-deleted user of an organization. The call
-// retries what is transient and makes one verdict of all its attempts: a call that
-// took effect is not reported as a failure because an answer was lost.
+// Package flashback is the Go client of the Flashback platform's API, for the users
+// of an organization. Its calls retry what is transient and make one verdict of all
+// their attempts: a call that took effect is not reported as a failure because an
+// answer was lost.
 //
 //	client, err := flashback.NewClient(os.Getenv("FLASHBACK_ACCESS_TOKEN"))
 //	if err != nil {
@@ -23,14 +23,15 @@
 //
 // # Retries and verdicts
 //
-// If an attempt takes effect and its answer is lost, the next attempt is answered
-// 400 "User is not deleted". Read alone, that answer reports a failure. So each
-// attempt is judged twice: may it have taken effect, and may another one help?
+// If an attempt to activate a user takes effect and its answer is lost, the next one
+// is answered 400 "User is not deleted". Read alone, that answer reports a failure. So
+// each attempt is judged twice: may it have taken effect, and may another one help?
 //
 //   - Never sent (dialing, DNS, the TLS handshake or the proxy failed): no effect;
 //     tried again, unless the server's certificate or its lack of TLS is the reason.
 //   - Sent, but no whole answer came (the connection broke, the time was up, the
-//     body was cut or is larger than 1 MiB): may have taken effect; tried again.
+//     body was cut or is larger than 1 MiB; a list's, 64 MiB): may have taken effect;
+//     tried again.
 //   - 2xx with an envelope that does not say "success": false: success. An envelope
 //     is a JSON object with a boolean "success", a string "message", or both.
 //   - 2xx with anything else but "success": false (a web page, half an object,
@@ -39,16 +40,27 @@
 //   - 408, and every 5xx but 501 and 505: may have taken effect; tried again.
 //   - 425 and 429: no effect; tried again.
 //   - 401: no effect; tried again once if [WithTokenSource] gives another token.
-//   - 400 "User is not deleted": no effect, and not tried again. It is a success if
-//     an earlier attempt of the call may have taken effect, else [ErrUserNotDeleted].
+//   - Activate's 400 "User is not deleted": no effect, and not tried again. It is a
+//     success if an earlier attempt of the call may have taken effect, else
+//     [ErrUserNotDeleted].
 //   - Every other answer: no effect, and not tried again.
+//
+// What is tried again after an attempt that may have taken effect depends on the call:
+//
+//   - List and Get change nothing: they are repeated, and never unknown.
+//   - Update and Activate do no more the second time: they are repeated.
+//   - Delete looks at the user first, by a Get: one who is deleted is a success, and
+//     for one who is not, the delete is repeated. If the look tells nothing, the
+//     outcome is unknown.
+//   - Create and ResendInvitation are not repeated; the outcome is unknown.
 //
 // A call then ends in one of four ways:
 //
 //   - Success.
-//   - Success with [Activation].Recovered set: "User is not deleted" after an
-//     attempt that may have taken effect. The user is active. It was most likely
-//     this call that did it, but someone else may have done it in between.
+//   - Success with [Activation].Recovered, or [Deletion].Recovered, set: after an
+//     attempt that may have taken effect, the user was found to be as asked for. It
+//     was most likely this call that did it, but someone else may have done it in
+//     between.
 //   - A failure that is definite: no attempt can have taken effect.
 //   - A failure whose outcome is unknown: an attempt may have taken effect, and no
 //     later one settled it. The error has [Error].OutcomeUnknown set and matches
@@ -78,7 +90,7 @@
 // Every failed call returns an [*Error], which has the last answer and the number
 // of attempts. With [errors.Is] it matches its kinds:
 //
-//   - [ErrUserNotDeleted] and [ErrBadRequest]: 400 "User is not deleted".
+//   - [ErrUserNotDeleted] and [ErrBadRequest]: Activate's 400 "User is not deleted".
 //   - [ErrBadRequest]: 400 with any other envelope.
 //   - [ErrUnauthorized]: 401.
 //   - [ErrForbidden]: 403 with an envelope.
@@ -86,7 +98,8 @@
 //   - [ErrRateLimited]: 429.
 //   - [ErrServer]: any 5xx.
 //   - [ErrUnexpectedResponse]: a redirect, another 4xx without an envelope (a
-//     proxy's page, a wrong base URL), or a 2xx that is no success.
+//     proxy's page, a wrong base URL), or a 2xx that is no success or lacks what was
+//     to be read.
 //   - [ErrOutcomeUnknown]: an attempt may have taken effect.
 //   - [ErrRetryBudget]: the client's own budget allowed no retry.
 //   - [ErrInvalidArgument]: nothing was sent.
@@ -99,21 +112,24 @@
 // # Security
 //
 // The access token is in no error, no log line and no print of a [Client]; where the
-// server echoes it, it is taken out (unless it is shorter than 8 bytes). It is sent
+// server echoes it, it is taken out (unless it is shorter than 8 bytes). The same goes
+// for the password of a [NewUser], at any length. The token is sent
 // over http:// to loopback hosts only, unless [WithPlaintextHTTP] allows more.
-// Redirects are not followed. A user ID is escaped as one segment of the path; an
+// Redirects are not followed. An ID is escaped as one segment of the path; an
 // empty one, ".", ".." and one with control characters are refused. Text of the
 // server is in [Error.Error] without control characters, and shortened. Nothing is
 // logged without [WithLogger].
 //
 // # Sources
 //
-// The base URL, the endpoint, its answers with 200, 400, 403, 404 and 500, the role
-// it needs and what it does are documented by the API. The documentation marks
+// The base URL, Activate's endpoint, its answers with 200, 400, 403, 404 and 500, the
+// role it needs and what it does are documented by the API. All else about the other
+// calls rests on the TypeScript client's types: they give paths and fields, but
+// nothing about failures, so nothing here rests on one. The documentation marks
 // "success" and "message" as not required, so an answer may lack either. In 4xx
 // and 5xx answers a string "error" stands in for a missing "message"; that rests on
 // the TypeScript client's types. 401, 408, 425, 429 and the other 5xx are not
-// documented for this endpoint, and are read as HTTP defines them.
+// documented, and are read as HTTP defines them.
 //
 // # Versions
 //

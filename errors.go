@@ -32,7 +32,7 @@ var (
 	ErrServer = errors.New("server error")
 	// ErrUnexpectedResponse is an answer that is not the API's: a redirect, another
 	// 4xx without an envelope (a proxy's page; is the base URL right?), or a 2xx
-	// without an envelope or with "success": false.
+	// without an envelope, with "success": false, or without what was to be read.
 	ErrUnexpectedResponse = errors.New("unexpected response")
 	// ErrOutcomeUnknown is every failure with [Error].OutcomeUnknown set.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
@@ -45,7 +45,7 @@ var (
 
 // kind is the table of errors: what an answer that ended a call is to errors.Is.
 // It is nil for any other 4xx envelope.
-func kind(a *answer) error {
+func kind(op *operation, a *answer) error {
 	switch status := a.status; {
 	case status == http.StatusUnauthorized:
 		return ErrUnauthorized
@@ -55,7 +55,7 @@ func kind(a *answer) error {
 		return ErrServer
 	case status < 400, status >= 600, !a.envelope:
 		return ErrUnexpectedResponse
-	case status == http.StatusBadRequest && a.says(userIsNotDeleted):
+	case a.saysNotNeeded(op):
 		return ErrUserNotDeleted
 	case status == http.StatusBadRequest:
 		return ErrBadRequest
@@ -72,7 +72,8 @@ func kind(a *answer) error {
 type Error struct {
 	// Op is the operation, such as "organization.users.activate".
 	Op string
-	// ID is the ID of the user that the call was about.
+	// ID is the ID of the user, or the organization, that the call was about; "" for
+	// a list and for a user who is to be created.
 	ID string
 
 	// StatusCode is that of the last answer; 0 if none came.
@@ -93,8 +94,8 @@ type Error struct {
 	// counts; one that the transport repeated by itself counts once.
 	Attempts int
 	// OutcomeUnknown says that an attempt of this call may have taken effect, and
-	// that no later answer settled it, whatever the last answer was. Call again, or
-	// look whether it did; do not report a failure.
+	// that no later answer settled it, whatever the last answer was. Look whether it
+	// did or, if twice does no harm, call again; do not report a failure.
 	OutcomeUnknown bool
 
 	// Err is the cause: the kind of the last answer, what the last attempt failed
@@ -158,10 +159,10 @@ var requestIDs = []string{
 
 // failure is the error of a call that did not succeed.
 func (c *call) failure() *Error {
-	e := &Error{Op: c.op.name, ID: c.id, Attempts: c.attempts, OutcomeUnknown: c.unsure}
+	e := &Error{Op: c.op.name, ID: c.id, Attempts: c.attempts + c.looks, OutcomeUnknown: c.unsure}
 	var all causes
 	if a := c.answer; a != nil {
-		all = all.and(kind(a))
+		all = all.and(kind(c.op, a))
 		c.redactAnswer(a)
 		e.StatusCode, e.Message, e.Header = a.status, a.message, a.header
 		e.Body = slices.Clone(a.body[:min(len(a.body), maxErrorBody)]) // and not the rest with it

@@ -176,3 +176,128 @@ func ExampleWithLogger() {
 	// level=INFO msg="flashback: retrying" op=organization.users.activate id=user-1 attempts=1 status=502
 	// level=INFO msg="flashback: recovered" op=organization.users.activate id=user-1 attempts=2 message="User is not deleted"
 }
+
+// The whole life of a user.
+func ExampleUsersService() {
+	backend := flashbacktest.NewServer()
+	defer backend.Close()
+	ctx, users := context.Background(), backend.Client().Organization.Users
+
+	jane, err := users.Create(ctx, flashback.NewUser{
+		Email:      "jane@example.com",
+		Password:   flashback.NewSecret("correct horse battery staple"),
+		FirstName:  "Jane",
+		LastName:   "Doe",
+		OrgRole:    flashback.Ptr(flashback.RoleBilling),
+		SendInvite: flashback.Ptr(true),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("created:", jane.Name, jane.LastName, jane.OrgRole)
+
+	invitation, err := users.ResendInvitation(ctx, jane.ID)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("invited again:", invitation.Message)
+
+	jane, err = users.Update(ctx, jane.ID, flashback.UserUpdate{OrgRole: flashback.Ptr(flashback.RoleWorkspaces)})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("updated:", jane.OrgRole)
+
+	if _, err = users.Delete(ctx, jane.ID); err != nil {
+		fmt.Println(err)
+		return
+	}
+	list, err := users.List(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, user := range list.Deleted() {
+		fmt.Println("deleted:", user.Email)
+		if _, err := users.Activate(ctx, user.ID); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	jane, err = users.Get(ctx, jane.ID)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("deleted now:", jane.Deleted())
+	// Output:
+	// created: Jane Doe billing
+	// invited again: Invitation sent
+	// updated: workspaces
+	// deleted: jane@example.com
+	// deleted now: false
+}
+
+// A delete whose answer was lost is settled by looking at the user.
+func ExampleUsersService_Delete() {
+	backend := flashbacktest.NewServer()
+	defer backend.Close()
+	backend.AddUser(flashbacktest.User{ID: "user-1"})
+	backend.Script(flashbacktest.LoseAnswer(flashbacktest.CutAnswer))
+
+	deletion, err := backend.Client().Organization.Users.Delete(context.Background(), "user-1")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, request := range backend.Requests() {
+		fmt.Println(request.Method)
+	}
+	fmt.Println("recovered:", deletion.Recovered)
+	// Output:
+	// DELETE
+	// GET
+	// recovered: true
+}
+
+// A create whose answer was lost is not repeated: there could be two users then.
+func ExampleUsersService_Create() {
+	backend := flashbacktest.NewServer()
+	defer backend.Close()
+	backend.Script(flashbacktest.LoseAnswer(flashbacktest.CutAnswer))
+	ctx, users := context.Background(), backend.Client().Organization.Users
+
+	_, err := users.Create(ctx, flashback.NewUser{Email: "jane@example.com", Password: flashback.NewSecret("correct horse")})
+	if errors.Is(err, flashback.ErrOutcomeUnknown) {
+		list, err := users.List(ctx)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		for _, user := range list.Users {
+			if user.Email == "jane@example.com" {
+				fmt.Println("was created")
+			}
+		}
+	}
+	// Output: was created
+}
+
+func ExampleOrganizationService_Update() {
+	backend := flashbacktest.NewServer()
+	defer backend.Close()
+
+	org, err := backend.Client().Organization.Update(context.Background(), flashbacktest.DefaultOrg, flashback.OrganizationUpdate{
+		City:    flashback.Ptr("Zürich"),
+		Website: flashback.Ptr(""), // made empty; what is nil is left as it is
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(org.Name, "in", org.City)
+	// Output: Organization 1 in Zürich
+}

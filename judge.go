@@ -15,7 +15,7 @@ const (
 	tryAgain                 // repeating may help
 	renewToken               // repeating may help with another token
 	done                     // the call has succeeded
-	wasNotNeeded             // the user is active: a success if an attempt before may have done it
+	wasNotNeeded             // it is so already: a success if an attempt before may have done it
 )
 
 // attempt is one request and what came of it.
@@ -25,11 +25,9 @@ type attempt struct {
 	sent   bool    // without an answer: the request may have gone out
 }
 
-const userIsNotDeleted = "User is not deleted" // documented, with status 400
-
 // judge is the table of attempts: whether one may have taken effect, and what may
 // follow it.
-func (a *attempt) judge() (effect bool, then next) {
+func (a *attempt) judge(op *operation) (effect bool, then next) {
 	if a.err != nil {
 		switch {
 		case a.sent:
@@ -41,6 +39,9 @@ func (a *attempt) judge() (effect bool, then next) {
 	}
 	switch status := a.answer.status; {
 	case status >= 200 && status < 300 && a.answer.envelope && a.answer.success:
+		if op.repeat == reads && a.answer.data == nil {
+			return false, giveUp
+		}
 		return true, done
 	case status >= 200 && status < 300 && !a.answer.envelope:
 		return true, tryAgain
@@ -52,7 +53,7 @@ func (a *attempt) judge() (effect bool, then next) {
 		return false, tryAgain
 	case status == http.StatusUnauthorized:
 		return false, renewToken
-	case status == http.StatusBadRequest && a.answer.says(userIsNotDeleted):
+	case a.answer.saysNotNeeded(op):
 		return false, wasNotNeeded
 	}
 	return false, giveUp

@@ -37,7 +37,7 @@ func TestREADME(t *testing.T) {
 			tests = append(tests, block)
 		}
 	}
-	require.Len(t, programs, 2, "each has its subtest")
+	require.Len(t, programs, 3, "each has its subtest")
 	require.Len(t, tests, 1, "each has its subtest")
 
 	t.Run("first program", func(t *testing.T) {
@@ -54,9 +54,24 @@ func TestREADME(t *testing.T) {
 		require.Error(t, err, "there is no token")
 	})
 
+	t.Run("deleted in the last week", func(t *testing.T) {
+		t.Parallel()
+		own := flashbacktest.New(t)
+		run := newUserModule(t, own).build(t, programs[1])
+		for id, ago := range map[string]time.Duration{"yesterday": 24 * time.Hour, "long-ago": 30 * 24 * time.Hour} {
+			at := time.Now().Add(-ago)
+			own.AddUser(flashbacktest.User{ID: id, Email: id + "@example.com", DeletedAt: &at})
+		}
+		out, err := run(own.Token())
+		require.NoError(t, err)
+		assert.Equal(t, "yesterday@example.com is active\n", out)
+		left, _ := own.User("long-ago")
+		assert.True(t, left.Deleted())
+	})
+
 	t.Run("errors", func(t *testing.T) {
 		t.Parallel()
-		run := user.build(t, programs[1])
+		run := user.build(t, programs[2])
 		backend.AddDeletedUser("user-2")
 		answer := func(status int) flashbacktest.Fault {
 			return flashbacktest.Answer(status, `{"success": false, "message": "No."}`)

@@ -14,6 +14,9 @@ import (
 
 // checkRetry decides whether there is another attempt, and after which wait.
 func (c *call) checkRetry(context.Context, *http.Response, error) (bool, error) {
+	if c.stop == nil {
+		c.settle()
+	}
 	c.waiting = c.stop == nil && c.mayRetry()
 	if c.waiting {
 		c.retries++

@@ -92,6 +92,7 @@ const (
 // play is the network and the backend of one call: it gives each attempt its
 // ending, and the caller's context its end.
 type play struct {
+	id       string
 	schedule []ending
 	end      moment
 	cancel   context.CancelFunc
@@ -103,15 +104,16 @@ type play struct {
 }
 
 // dial begins an attempt.
-func (p *play) dial() (refused bool) {
+func (p *play) dial() (refused, ended bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reach(dialing, p.attempts)
+	ended = p.end == moment{dialing, p.attempts}
 	refused = p.next().refused
 	if refused {
 		p.attempts++
 	}
-	return refused
+	return refused, ended
 }
 
 // receive is the attempt at the backend.
@@ -165,8 +167,13 @@ func newTheatre(t *testing.T) *theatre {
 	h := &theatre{backend: backend, transport: transport}
 	transport.DisableKeepAlives = true // so that every attempt dials
 	transport.DialContext = func(ctx context.Context, net, addr string) (net.Conn, error) {
-		if h.play.dial() {
+		refused, ended := h.play.dial()
+		switch {
+		case refused:
 			return nil, &netOpError
+		case ended: // a connection that comes at the same moment may or may not be written to
+			<-ctx.Done()
+			return nil, ctx.Err()
 		}
 		return network.DialContext(ctx, net, addr)
 	}
@@ -205,21 +212,29 @@ func (f onRetry) WithGroup(string) slog.Handler      { return f }
 // call plays one schedule: act makes the call, and acted tells whether it took
 // effect on the backend.
 func (h *theatre) call(deleted bool, schedule []ending, end moment, act func(ctx context.Context, id string)) (p *play, active, acted bool) {
+	p = h.stage(schedule, end, func(id string) {
+		if h.backend.AddDeletedUser(id); !deleted {
+			h.backend.AddUser(flashbacktest.User{ID: id})
+		}
+	}, act)
+	user, _ := h.backend.User(p.id)
+	return p, !user.Deleted(), deleted && !user.Deleted() // nobody else activates this user
+}
+
+// stage plays one schedule of a call about an ID of its own.
+func (h *theatre) stage(schedule []ending, end moment, prepare func(id string), act func(ctx context.Context, id string)) *play {
 	h.calls++
 	id := fmt.Sprintf("user-%d", h.calls)
-	if h.backend.AddDeletedUser(id); !deleted {
-		h.backend.AddUser(flashbacktest.User{ID: id})
-	}
+	prepare(id)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	p = &play{schedule: schedule, end: end, cancel: cancel}
+	p := &play{id: id, schedule: schedule, end: end, cancel: cancel}
 	h.play = p
 	p.reach(beforeTheCall, 0)
 	act(ctx, id)
 	p.ended = ctx.Err() != nil
 	synctest.Wait() // the backend may still be at it
-	user, _ := h.backend.User(id)
-	return p, !user.Deleted(), deleted && !user.Deleted() // nobody else activates this user
+	return p
 }
 
 // schedules calls f with each sequence of up to depth endings that begins with
@@ -242,12 +257,7 @@ func schedules(first ending, depth int, f func([]ending)) {
 func check(deleted bool, p *play, active, acted bool, got *flashback.Activation, err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lost, final := false, false
-	for i, e := range p.schedule {
-		if i < p.attempts {
-			lost, final = lost || e.lost, final || e.final
-		}
-	}
+	lost, final := p.saw()
 	if err == nil {
 		switch {
 		case !active:
@@ -284,6 +294,14 @@ func check(deleted bool, p *play, active, acted bool, got *flashback.Activation,
 		return fmt.Errorf("%d attempts, and there were %d", e.Attempts, p.attempts)
 	}
 	return nil
+}
+
+// saw tells what endings the call has met. The mutex is held.
+func (p *play) saw() (lost, final bool) {
+	for _, e := range p.schedule[:min(p.attempts, len(p.schedule))] {
+		lost, final = lost || e.lost, final || e.final
+	}
+	return lost, final
 }
 
 // naively makes the call with retryablehttp's defaults.

@@ -17,31 +17,55 @@ const (
 	minSecret = 8
 )
 
-// redact takes the tokens of the call out of a text that is not ours, as they are
-// and as a page or a URL writes them.
+// Secret is a text, such as a password, that no printer, encoder or log shows.
+type Secret struct {
+	reveal func() string // a closure, which nothing that prints looks into
+}
+
+// NewSecret returns a Secret that holds text.
+func NewSecret(text string) Secret { return Secret{func() string { return text }} }
+
+// String returns "[redacted]".
+func (Secret) String() string { return redacted }
+
+// GoString returns "[redacted]".
+func (Secret) GoString() string { return redacted }
+
+func (s Secret) text() string {
+	if s.reveal == nil {
+		return ""
+	}
+	return s.reveal()
+}
+
+// redact takes the tokens of the call, and the password in its body, out of a text
+// that is not ours, as they are and as a page or a URL writes them.
 func (c *call) redact(text string) string {
 	tokens := []string{c.token}
-	if c.spent != nil {
-		tokens = append(tokens, c.spent...)
+	if c.spent != nil || c.secret != "" {
+		tokens = append(append(tokens, c.secret), c.spent...)
 		slices.SortFunc(tokens, func(a, b string) int { return len(b) - len(a) }) // one may begin with another
 	}
 	for _, token := range tokens {
 		if token == "" || len(text) < len(token) {
 			continue
 		}
-		if len(token) < minSecret {
+		if len(token) < minSecret && token != c.secret {
 			text = strings.ReplaceAll(text, "Bearer "+token, "Bearer "+redacted)
 			continue
 		}
-		for _, form := range []string{token, url.QueryEscape(token), url.PathEscape(token), html.EscapeString(token)} {
-			text = strings.ReplaceAll(text, form, redacted)
+		text = strings.ReplaceAll(text, token, redacted)
+		for _, form := range []string{url.QueryEscape(token), url.PathEscape(token), html.EscapeString(token)} {
+			if form != token {
+				text = strings.ReplaceAll(text, form, redacted)
+			}
 		}
 	}
 	return text
 }
 
 // jsonEscape is how JSON writes a character in another way.
-var jsonEscape = regexp.MustCompile(`\\u[0-9a-fA-F]{4}|\\["\\/]`)
+var jsonEscape = regexp.MustCompile(`\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]`)
 
 // redactAnswer takes the tokens out of an answer that echoes them.
 func (c *call) redactAnswer(a *answer) {

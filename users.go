@@ -2,6 +2,8 @@ package flashback
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
 )
 
@@ -9,6 +11,171 @@ import (
 // makes it.
 type UsersService struct {
 	client *Client
+}
+
+var (
+	listUsers = operation{
+		name: "organization.users.list", method: http.MethodGet, path: "/organization/users",
+		repeat: reads, data: readList, maxBody: maxListBody,
+	}
+	getUser = operation{
+		name: "organization.users.get", method: http.MethodGet, path: "/organization/users/{id}",
+		repeat: reads, data: readUser,
+	}
+	createUser = operation{
+		name: "organization.users.create", method: http.MethodPost, path: "/organization/users",
+		repeat: once, data: dataOf[User],
+	}
+	updateUser = operation{
+		name: "organization.users.update", method: http.MethodPut, path: "/organization/users/{id}",
+		repeat: sets, data: dataOf[User],
+	}
+	deleteUser = operation{
+		name: "organization.users.delete", method: http.MethodDelete, path: "/organization/users/{id}",
+		repeat: once, look: &getUser, isSo: isDeleted,
+	}
+	activateUser = operation{
+		name: "organization.users.activate", method: http.MethodPost, path: "/organization/users/{id}/activate",
+		repeat: sets, notNeeded: "User is not deleted",
+	}
+	resendInvitation = operation{
+		name: "organization.users.resendInvitation", method: http.MethodPost, path: "/organization/users/{id}/resend-invitation",
+		repeat: once,
+	}
+)
+
+// readList reads the answer of a list.
+func readList(a *answer) any {
+	var fields struct {
+		Data  []User `json:"data"`
+		Total any    `json:"total"`
+	}
+	if json.Unmarshal(a.body, &fields) != nil || fields.Data == nil {
+		return nil
+	}
+	total, _ := fields.Total.(float64)
+	return &UserList{Users: fields.Data, Total: int(total)}
+}
+
+// readUser reads a user in an envelope, or a bare one.
+func readUser(a *answer) any {
+	if user := dataOf[User](a); user != nil {
+		return user
+	}
+	var bare User
+	if json.Unmarshal(a.body, &bare) != nil || bare.ID == "" {
+		return nil
+	}
+	return &bare
+}
+
+func isDeleted(data any) bool {
+	user, ok := data.(*User)
+	return ok && user.Deleted()
+}
+
+// List returns the users of the organization of the token's user. That deleted
+// users are among them is what their field deletedAt suggests; it is not
+// documented. The call rests on the TypeScript types. It reads answers of up to
+// 64 MiB.
+//
+// Reading changes nothing, so it is repeated freely and its outcome is never
+// unknown. Every error is an [*Error]; an answer that is not a list matches
+// [ErrUnexpectedResponse].
+func (s *UsersService) List(ctx context.Context) (*UserList, error) {
+	done, err := s.client.do(ctx, &listUsers, input{})
+	return dataIn[UserList](done), err
+}
+
+// Get returns the user with userID. The call rests on the TypeScript types.
+//
+// Reading changes nothing, so it is repeated freely and its outcome is never
+// unknown. Every error is an [*Error]; an answer without a user matches
+// [ErrUnexpectedResponse].
+func (s *UsersService) Get(ctx context.Context, userID string) (*User, error) {
+	done, err := s.client.do(ctx, &getUser, input{id: userID})
+	return dataIn[User](done), err
+}
+
+// Create creates a user in the organization of the token's user and returns the
+// user that the answer has; without one in the answer, that is an empty User. The
+// call rests on the TypeScript types.
+//
+// A second request could create a second user. So it is repeated only where the
+// first can't have taken effect: it was not sent, or it was answered 425 or 429.
+// Else the error has OutcomeUnknown set and matches [ErrOutcomeUnknown]: the user
+// may exist by now. Look for the e-mail address with List before you call Create
+// again. Every error is an [*Error]; a user without an e-mail address or, unless
+// AuthMethod names another way to sign in than [AuthLocal], a password matches
+// [ErrInvalidArgument], and nothing is sent. The password is in no error and no log.
+func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) {
+	password := user.Password.text()
+	switch {
+	case user.Email == "":
+		return nil, invalid(createUser.name, "", errors.New("the e-mail address is empty"))
+	case password == "" && (user.AuthMethod == "" || user.AuthMethod == AuthLocal):
+		return nil, invalid(createUser.name, "", errors.New("the password is empty; use NewSecret, or an AuthMethod that needs none"))
+	}
+	done, err := s.client.do(ctx, &createUser, input{secret: password, body: struct {
+		NewUser
+
+		Password string `json:"password"`
+	}{user, password}})
+	return dataIn[User](done), err
+}
+
+// Update changes the user with userID and returns the user that the answer has;
+// without one in the answer, that is an empty User. The call rests on the
+// TypeScript types.
+//
+// Setting the same fields again is harmless, so it is repeated. Every error is an
+// [*Error]. If its OutcomeUnknown is set, it matches [ErrOutcomeUnknown]: the user
+// may be changed by now; call Update again. An update without a field matches
+// [ErrInvalidArgument], and nothing is sent.
+func (s *UsersService) Update(ctx context.Context, userID string, update UserUpdate) (*User, error) {
+	if update == (UserUpdate{}) {
+		return nil, invalid(updateUser.name, userID, errNothingToUpdate)
+	}
+	done, err := s.client.do(ctx, &updateUser, input{id: userID, body: update})
+	return dataIn[User](done), err
+}
+
+var errNothingToUpdate = errors.New("there is nothing to update; set a field")
+
+// Deletion is the success of [UsersService.Delete].
+type Deletion struct {
+	// UserID is the user who is deleted now.
+	UserID string
+	// Message is the server's own words, or "" if it had none.
+	Message string
+	// Attempts counts the requests sent for this call, with those that looked.
+	Attempts int
+	// Recovered says that an attempt may have taken effect (its answer was lost, or
+	// did not tell), and that the user was then found to be deleted. It was most
+	// likely this call that did it, but someone else may have done it in between: the
+	// two can't be told apart.
+	Recovered bool
+}
+
+// Delete soft-deletes the user with userID; [UsersService.Activate] is the way
+// back. The call rests on the TypeScript types.
+//
+// What a second delete does is not known. So after an attempt that may have taken
+// effect, Delete reads the user, as [UsersService.Get] does: one who is deleted is
+// a success with Recovered set, and for one who is not, the delete is repeated. Every
+// error is an [*Error]. If its OutcomeUnknown is set, it matches
+// [ErrOutcomeUnknown]: the user may be deleted by now; look with Get.
+func (s *UsersService) Delete(ctx context.Context, userID string) (*Deletion, error) {
+	done, err := s.client.do(ctx, &deleteUser, input{id: userID})
+	if err != nil {
+		return nil, err
+	}
+	return &Deletion{
+		UserID:    userID,
+		Message:   done.answer.message,
+		Attempts:  done.attempts,
+		Recovered: done.recovered,
+	}, nil
 }
 
 // Activation is the success of [UsersService.Activate].
@@ -24,13 +191,6 @@ type Activation struct {
 	// user is active, which is what was asked for. It was most likely this call that did it, but someone else
 	// may have done it in between: the two can't be told apart.
 	Recovered bool
-}
-
-var activateUser = operation{
-	name:   "organization.users.activate",
-	method: http.MethodPost,
-	before: "/organization/users/",
-	after:  "/activate",
 }
 
 // Activate brings a soft-deleted user back: it clears the user's deletedAt, and
@@ -50,7 +210,7 @@ var activateUser = operation{
 // [ErrInvalidArgument], as does a nil context, and nothing is sent. When ctx ends
 // first, the error matches ctx.Err().
 func (s *UsersService) Activate(ctx context.Context, userID string) (*Activation, error) {
-	done, err := s.client.do(ctx, &activateUser, userID)
+	done, err := s.client.do(ctx, &activateUser, input{id: userID})
 	if err != nil {
 		return nil, err
 	}
@@ -60,4 +220,29 @@ func (s *UsersService) Activate(ctx context.Context, userID string) (*Activation
 		Attempts:  done.attempts,
 		Recovered: done.recovered,
 	}, nil
+}
+
+// Invitation is the success of [UsersService.ResendInvitation].
+type Invitation struct {
+	// UserID is the user who was invited again.
+	UserID string
+	// Message is the server's own words, or "" if it had none.
+	Message string
+	// Attempts counts the requests sent for this call.
+	Attempts int
+}
+
+// ResendInvitation sends the user with userID the invitation again. The call rests
+// on the TypeScript types.
+//
+// A second request could send a second mail. So it is repeated only where the first
+// can't have taken effect: it was not sent, or it was answered 425 or 429. Else the
+// error has OutcomeUnknown set and matches [ErrOutcomeUnknown]: the mail may be on
+// its way. Every error is an [*Error].
+func (s *UsersService) ResendInvitation(ctx context.Context, userID string) (*Invitation, error) {
+	done, err := s.client.do(ctx, &resendInvitation, input{id: userID})
+	if err != nil {
+		return nil, err
+	}
+	return &Invitation{UserID: userID, Message: done.answer.message, Attempts: done.attempts}, nil
 }

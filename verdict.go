@@ -20,7 +20,7 @@ type call struct {
 	client *Client
 	ctx    context.Context
 	op     *operation
-	id     string
+	input
 
 	// In the call, and not beside it, these cost no allocation of their own.
 	retrier    retryablehttp.Client
@@ -36,6 +36,7 @@ type call struct {
 	token    string   // of the attempt
 	spent    []string // tokens of the attempts before, where they were others
 	attempts int
+	looks    int // requests to look whether an attempt has taken effect
 	last     attempt
 	then     next    // what may follow the last attempt
 	answer   *answer // the last that came, maybe of an attempt before the last
@@ -56,16 +57,15 @@ type outcome struct {
 }
 
 // do carries out one call of the API.
-func (c *Client) do(ctx context.Context, op *operation, id string) (outcome, error) {
+func (c *Client) do(ctx context.Context, op *operation, in input) (outcome, error) {
 	if ctx == nil {
-		return outcome{}, invalid(op.name, id, errors.New("the context is nil; use context.Background()"))
+		return outcome{}, invalid(op.name, in.id, errors.New("the context is nil; use context.Background()"))
 	}
-	run := &call{client: c, ctx: ctx, op: op, id: id}
-	req, err := c.newRequest(httptrace.WithClientTrace(ctx, run.watch()), op, id)
-	if err != nil {
-		return outcome{}, invalid(op.name, id, err)
+	run := &call{client: c, ctx: ctx, op: op, input: in}
+	if err := run.newRequest(httptrace.WithClientTrace(ctx, run.watch())); err != nil {
+		return outcome{}, invalid(op.name, in.id, err)
 	}
-	if run.prepare(req) == nil {
+	if run.prepare(run.request.Request) == nil {
 		run.httpClient.Transport = run
 		run.httpClient.Jar = c.jar
 		run.httpClient.CheckRedirect = neverRedirect
@@ -74,7 +74,6 @@ func (c *Client) do(ctx context.Context, op *operation, id string) (outcome, err
 		run.retrier.CheckRetry = run.checkRetry
 		run.retrier.Backoff = run.backoff
 		run.retrier.PrepareRetry = run.prepare
-		run.request.Request = req
 		// Do returns less than the call knows: it drops the last answer where the
 		// context ended during a wait.
 		_, _ = run.retrier.Do(&run.request) //nolint:bodyclose // RoundTrip has read and closed it.
@@ -122,12 +121,44 @@ func (c *call) use(token string) {
 
 // record adds the last attempt to what the call knows.
 func (c *call) record() {
-	effect, then := c.last.judge()
-	c.unsure = c.unsure || effect || c.resent.Load()
+	effect, then := c.last.judge(c.op)
+	c.unsure = c.unsure || c.op.repeat != reads && (effect || c.resent.Load())
 	c.then = then
 	if c.last.answer != nil {
 		c.answer = c.last.answer
 	}
+}
+
+// settle is for what must not be repeated after an attempt that may have taken
+// effect: where one can look whether it did, it looks.
+func (c *call) settle() {
+	if !c.unsure || c.op.repeat != once || c.then == done {
+		return
+	}
+	if c.op.look == nil {
+		c.then = giveUp
+		return
+	}
+	found, err := c.client.do(c.ctx, c.op.look, input{id: c.id})
+	var failed *Error
+	switch {
+	case errors.As(err, &failed):
+		c.looks += failed.Attempts
+		c.then, c.stop = giveUp, lookError{failed}
+		return
+	case c.op.isSo(found.answer.data):
+		c.then, c.answer = wasNotNeeded, found.answer
+	}
+	c.looks += found.attempts
+}
+
+// lookError is a look that told nothing. It matches what ended it, but not the
+// kind of its answer, which is not that of the call.
+type lookError struct{ failed *Error }
+
+func (e lookError) Error() string { return "looking whether it did failed: " + e.failed.Error() }
+func (e lookError) Is(target error) bool {
+	return (target == context.Canceled || target == context.DeadlineExceeded || target == ErrRetryBudget) && errors.Is(e.failed, target)
 }
 
 // verdict is what the caller is told: a success, a recovered success, a failure,
@@ -151,7 +182,7 @@ func (c *call) verdict() (outcome, error) {
 	if recovered {
 		c.log(slog.LevelInfo, "flashback: recovered", slog.String("message", c.answer.message))
 	}
-	return outcome{answer: c.answer, attempts: c.attempts, recovered: recovered}, nil
+	return outcome{answer: c.answer, attempts: c.attempts + c.looks, recovered: recovered}, nil
 }
 
 func (c *call) logRetry() {

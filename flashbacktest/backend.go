@@ -1,25 +1,16 @@
 package flashbacktest
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
-)
 
-// Roles of a user, as the TypeScript types have them. RoleWorkspaces and higher
-// may activate users.
-const (
-	RoleUser           = 0x00
-	RoleBilling        = 0x01
-	RoleWorkspaces     = 0x02
-	RoleAdministrators = 0xfe
-	RoleOwner          = 0xff
+	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
 // DefaultOrg is the organization of users that name none.
@@ -28,9 +19,16 @@ const DefaultOrg = "org-1"
 // User is a user of the fake backend.
 type User struct {
 	ID        string
-	OrgID     string     // DefaultOrg if empty
-	Role      int        // RoleUser and so on
+	Email     string
+	Name      string
+	LastName  string
+	OrgID     string // DefaultOrg if empty
+	Role      flashback.Role
+	Validated bool
 	DeletedAt *time.Time // nil for an active user
+
+	Password    string // as it was created with
+	Invitations int    // sent to this user
 }
 
 // Deleted tells whether the user is soft-deleted.
@@ -65,6 +63,8 @@ type Backend struct {
 
 	mu       sync.Mutex
 	users    map[string]*User
+	orgs     map[string]*flashback.Organization
+	created  int
 	tokens   map[string]string  // to user IDs
 	issued   int                // tokens, revoked ones too
 	scripts  map[string][]Fault // by user ID; "" is for any request
@@ -79,10 +79,12 @@ func NewBackend() *Backend {
 	b := &Backend{
 		closed:  make(chan struct{}),
 		users:   map[string]*User{},
+		orgs:    map[string]*flashback.Organization{},
 		tokens:  map[string]string{},
 		scripts: map[string][]Fault{},
 	}
-	b.AddUser(User{ID: "owner", Role: RoleOwner})
+	b.AddOrganization(flashback.Organization{ID: DefaultOrg, Name: "Organization 1", Domain: "org-1.example"})
+	b.AddUser(User{ID: "owner", Role: flashback.RoleOwner})
 	b.token = b.AddToken("owner")
 	return b
 }
@@ -118,6 +120,36 @@ func (b *Backend) User(id string) (User, bool) {
 	return u.copied(), true
 }
 
+// AddOrganization adds an organization, or replaces the one with the same ID.
+func (b *Backend) AddOrganization(o flashback.Organization) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.orgs[o.ID] = &o
+}
+
+// Organization returns the organization with the ID as it is now, and whether there
+// is one.
+func (b *Backend) Organization(id string) (flashback.Organization, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o, ok := b.orgs[id]
+	if !ok {
+		return flashback.Organization{}, false
+	}
+	return *o, true
+}
+
+// Users returns all users as they are now, by their IDs.
+func (b *Backend) Users() []User {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	users := make([]User, 0, len(b.users))
+	for _, id := range slices.Sorted(maps.Keys(b.users)) {
+		users = append(users, b.users[id].copied())
+	}
+	return users
+}
+
 // AddToken returns a new access token that belongs to the user with the ID.
 func (b *Backend) AddToken(userID string) string {
 	b.mu.Lock()
@@ -148,7 +180,7 @@ func (b *Backend) Requests() []Request {
 }
 
 // Reset forgets what was received, the faults that are left and the rate limit.
-// Users and tokens stay.
+// Users, organizations and tokens stay.
 func (b *Backend) Reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -184,7 +216,7 @@ func (b *Backend) receive(r *http.Request, received Request) (*response, Fault) 
 	if reply == nil {
 		fault = b.nextFault(r)
 		if fault.acts() {
-			reply, received.Acted = b.handle(r)
+			reply, received.Acted = b.handle(r, received.Body)
 		}
 		if fault.Status != 0 {
 			reply = &response{status: fault.Status, header: fault.Header, body: fault.Body}
@@ -192,65 +224,6 @@ func (b *Backend) receive(r *http.Request, received Request) (*response, Fault) 
 	}
 	b.received = append(b.received, received)
 	return reply, fault
-}
-
-// userIDOf is the user whom a request is about, or "".
-func userIDOf(r *http.Request) string {
-	id, ok := strings.CutPrefix(r.URL.Path, "/organization/users/")
-	if !ok {
-		return ""
-	}
-	// The ID may have slashes of its own, escaped on the wire.
-	return strings.TrimSuffix(id, "/activate")
-}
-
-// response is an answer before it meets its fault.
-type response struct {
-	status int
-	header http.Header
-	body   string
-}
-
-func envelope(status int, success bool, message string) *response {
-	body, _ := json.Marshal(struct { //nolint:errchkjson // These types can't fail.
-		Success bool   `json:"success"`
-		Message string `json:"message"`
-	}{success, message})
-	return &response{status: status, header: http.Header{"Content-Type": {"application/json"}}, body: string(body)}
-}
-
-// handle answers a request without a fault, and tells whether it changed
-// something. The mutex is held.
-func (b *Backend) handle(r *http.Request) (*response, bool) {
-	segments := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
-	isActivate := len(segments) == 4 && segments[0] == "organization" && segments[1] == "users" && segments[3] == "activate"
-	switch {
-	case !isActivate:
-		return envelope(http.StatusNotFound, false, "Not found"), false
-	case r.Method != http.MethodPost:
-		return envelope(http.StatusMethodNotAllowed, false, "Method not allowed"), false
-	}
-	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	owner, known := b.tokens[token]
-	caller := b.users[owner]
-	if !bearer || !known || caller == nil || caller.Deleted() {
-		return envelope(http.StatusUnauthorized, false, "Unauthorized"), false
-	}
-	return b.activate(caller, userIDOf(r))
-}
-
-func (b *Backend) activate(caller *User, id string) (*response, bool) {
-	user := b.users[id]
-	switch {
-	case caller.Role < RoleWorkspaces, user != nil && user.OrgID != caller.OrgID:
-		return envelope(http.StatusForbidden, false, "Insufficient permissions to activate users"), false
-	case user == nil:
-		return envelope(http.StatusNotFound, false, "User not found"), false
-	case !user.Deleted():
-		return envelope(http.StatusBadRequest, false, "User is not deleted"), false
-	}
-	user.DeletedAt = nil
-	return envelope(http.StatusOK, true, "User activated successfully"), true
 }
 
 // limit is a rate limit: a bucket of tokens.
@@ -283,7 +256,7 @@ func (l *limit) check(now time.Time) *response {
 }
 
 func tooMany(after time.Duration) *response {
-	reply := envelope(http.StatusTooManyRequests, false, "Too many requests")
+	reply := envelope(http.StatusTooManyRequests, "Too many requests")
 	reply.header.Set("Retry-After", strconv.Itoa(int(after.Seconds())))
 	return reply
 }

@@ -117,7 +117,7 @@ func ExampleBackend_AddToken() {
 	backend := flashbacktest.NewServer()
 	defer backend.Close()
 	backend.AddDeletedUser("user-1")
-	backend.AddUser(flashbacktest.User{ID: "jane", Role: flashbacktest.RoleBilling})
+	backend.AddUser(flashbacktest.User{ID: "jane", Role: flashback.RoleBilling})
 
 	client := backend.ClientWithToken(backend.AddToken("jane"))
 	_, err := client.Organization.Users.Activate(context.Background(), "user-1")

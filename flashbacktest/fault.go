@@ -68,12 +68,12 @@ func RateLimited(after time.Duration) Fault {
 // Script plays faults, one a request, on the next requests.
 func (b *Backend) Script(faults ...Fault) { b.ScriptFor("", faults...) }
 
-// ScriptFor plays faults, one a request, on the next requests about the user with
-// the ID. They come before those of [Backend.Script].
-func (b *Backend) ScriptFor(userID string, faults ...Fault) {
+// ScriptFor plays faults, one a request, on the next requests about the user, or the
+// organization, with the ID. They come before those of [Backend.Script].
+func (b *Backend) ScriptFor(id string, faults ...Fault) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.scripts[userID] = append(b.scripts[userID], faults...)
+	b.scripts[id] = append(b.scripts[id], faults...)
 }
 
 // Decide asks decide for the fault of each request for which no script has one.
@@ -85,7 +85,7 @@ func (b *Backend) Decide(decide func(r *http.Request) Fault) {
 }
 
 func (b *Backend) nextFault(r *http.Request) Fault {
-	for _, key := range []string{userIDOf(r), ""} {
+	for _, key := range []string{subject(r), ""} {
 		if script := b.scripts[key]; len(script) > 0 {
 			b.scripts[key] = script[1:]
 			return script[0]

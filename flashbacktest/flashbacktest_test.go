@@ -111,9 +111,9 @@ func TestTheDocumentedAnswers(t *testing.T) {
 
 func TestTheCallerNeedsTheWorkspacesRoleOrHigher(t *testing.T) {
 	t.Parallel()
-	for role, want := range map[int]int{
-		flashbacktest.RoleUser: 403, flashbacktest.RoleBilling: 403,
-		flashbacktest.RoleWorkspaces: 200, flashbacktest.RoleAdministrators: 200, flashbacktest.RoleOwner: 200,
+	for role, want := range map[flashback.Role]int{
+		flashback.RoleUser: 403, flashback.RoleBilling: 403,
+		flashback.RoleWorkspaces: 200, flashback.RoleAdministrators: 200, flashback.RoleOwner: 200,
 	} {
 		server, client := start(t)
 		server.AddDeletedUser("user-1")
@@ -126,9 +126,9 @@ func TestTheCallerNeedsTheWorkspacesRoleOrHigher(t *testing.T) {
 			assert.JSONEq(t, forbidden, body)
 		}
 	}
-	assert.Equal(t, []int{0, 1, 2, 0xfe, 0xff}, []int{
-		flashbacktest.RoleUser, flashbacktest.RoleBilling, flashbacktest.RoleWorkspaces,
-		flashbacktest.RoleAdministrators, flashbacktest.RoleOwner,
+	assert.Equal(t, []flashback.Role{0, 1, 2, 0xfe, 0xff}, []flashback.Role{
+		flashback.RoleUser, flashback.RoleBilling, flashback.RoleWorkspaces,
+		flashback.RoleAdministrators, flashback.RoleOwner,
 	})
 }
 
@@ -140,7 +140,7 @@ func TestAUserOfAnotherOrganizationIsForbidden(t *testing.T) {
 	client.answers("stranger", 403, forbidden)
 	assert.True(t, isDeleted(t, server.Backend, "stranger"))
 
-	server.AddUser(flashbacktest.User{ID: "chief", OrgID: "org-2", Role: flashbacktest.RoleAdministrators})
+	server.AddUser(flashbacktest.User{ID: "chief", OrgID: "org-2", Role: flashback.RoleAdministrators})
 	status, _, body, err := client.do(client.request(t.Context(), http.MethodPost, "/organization/users/stranger/activate", server.AddToken("chief")))
 	require.NoError(t, err)
 	assert.Equal(t, 200, status)
@@ -152,7 +152,7 @@ func TestABadTokenIsA401(t *testing.T) {
 	server, client := start(t)
 	server.AddDeletedUser("user-1")
 	now := time.Now()
-	server.AddUser(flashbacktest.User{ID: "gone", Role: flashbacktest.RoleOwner, DeletedAt: &now})
+	server.AddUser(flashbacktest.User{ID: "gone", Role: flashback.RoleOwner, DeletedAt: &now})
 	revoked := server.AddToken("owner")
 	server.RevokeToken(revoked)
 	for name, authorization := range map[string]string{
@@ -202,9 +202,9 @@ func TestAnotherPathIsA404AndAnotherMethodA405(t *testing.T) {
 	server, client := start(t)
 	server.AddDeletedUser("user-1")
 	for _, path := range []string{
-		"/", "/organization", "/organization/users", "/organization/users/user-1", "/organization/users/user-1/deactivate",
+		"/", "/organization", "/organization/", "/organization/users/", "/organization/users/user-1/deactivate", "/organization/org-1/activate",
 		"/organization/users/user-1/activate/", "/organization/users/user-1/activate/x", "/api/organization/users/user-1/activate",
-		"/organization/users/x/user-1/activate", "/Organization/users/user-1/activate", "/organization/users/user-1%2Factivate",
+		"/organization/users/x/user-1/activate", "/Organization/users/user-1/activate",
 	} {
 		for _, method := range []string{http.MethodPost, http.MethodGet} {
 			status, _, body, err := client.do(client.request(t.Context(), method, path, server.Token()))
@@ -570,11 +570,11 @@ func TestUsersAreCopies(t *testing.T) {
 
 	got, ok := backend.User("user-1")
 	require.True(t, ok)
-	assert.Equal(t, flashbacktest.User{ID: "user-1", OrgID: flashbacktest.DefaultOrg, Role: flashbacktest.RoleUser, DeletedAt: &when}, got)
-	got.Role = flashbacktest.RoleOwner
+	assert.Equal(t, flashbacktest.User{ID: "user-1", OrgID: flashbacktest.DefaultOrg, Role: flashback.RoleUser, DeletedAt: &when}, got)
+	got.Role = flashback.RoleOwner
 	got.DeletedAt = nil
 	again, _ := backend.User("user-1")
-	assert.Equal(t, flashbacktest.RoleUser, again.Role)
+	assert.Equal(t, flashback.RoleUser, again.Role)
 	assert.True(t, again.Deleted())
 
 	*again.DeletedAt = when.Add(time.Hour) // what came out
@@ -600,12 +600,12 @@ func TestUsersAreAddedReplacedAndMissing(t *testing.T) {
 	require.True(t, ok)
 	assert.True(t, user.Deleted())
 	assert.Equal(t, flashbacktest.DefaultOrg, user.OrgID)
-	backend.AddUser(flashbacktest.User{ID: "user-1", OrgID: "org-2", Role: flashbacktest.RoleBilling})
+	backend.AddUser(flashbacktest.User{ID: "user-1", OrgID: "org-2", Role: flashback.RoleBilling})
 	user, _ = backend.User("user-1")
-	assert.Equal(t, flashbacktest.User{ID: "user-1", OrgID: "org-2", Role: flashbacktest.RoleBilling}, user)
+	assert.Equal(t, flashbacktest.User{ID: "user-1", OrgID: "org-2", Role: flashback.RoleBilling}, user)
 	owner, ok := backend.User("owner")
 	require.True(t, ok)
-	assert.Equal(t, flashbacktest.User{ID: "owner", OrgID: flashbacktest.DefaultOrg, Role: flashbacktest.RoleOwner}, owner)
+	assert.Equal(t, flashbacktest.User{ID: "owner", OrgID: flashbacktest.DefaultOrg, Role: flashback.RoleOwner}, owner)
 }
 
 func TestCloseEndsWhatStalls(t *testing.T) {
@@ -736,4 +736,147 @@ func TestALostAnswerIsRecoveredAndAFaultThatStaysIsUnknown(t *testing.T) {
 	assert.True(t, e.OutcomeUnknown)
 	assert.Equal(t, 3, e.Attempts)
 	assert.False(t, isDeleted(t, server.Backend, "user-1"))
+}
+
+// caller is a client of the backend with a role.
+func caller(server *flashbacktest.Server, role flashback.Role) *flashback.Client {
+	id := "caller-" + role.String()
+	server.AddUser(flashbacktest.User{ID: id, Role: role})
+	return server.ClientWithToken(server.AddToken(id))
+}
+
+func TestEachCallChangesWhatItShould(t *testing.T) {
+	t.Parallel()
+	server := flashbacktest.New(t)
+	ctx, org := t.Context(), server.Client().Organization
+	created, err := org.Users.Create(ctx, flashback.NewUser{
+		Email: "jane@example.com", Password: flashback.NewSecret("pass word"), FirstName: "Jane", LastName: "Doe",
+		OrgRole: flashback.Ptr(flashback.RoleBilling), SendInvite: flashback.Ptr(true),
+	})
+	require.NoError(t, err)
+	want := flashbacktest.User{
+		ID: created.ID, Email: "jane@example.com", Name: "Jane", LastName: "Doe", OrgID: flashbacktest.DefaultOrg,
+		Role: flashback.RoleBilling, Password: "pass word", Invitations: 1,
+	}
+	check := func() {
+		t.Helper()
+		got, _ := server.User(created.ID)
+		assert.Equal(t, want, got)
+	}
+	check()
+	_, err = org.Users.ResendInvitation(ctx, created.ID)
+	require.NoError(t, err)
+	want.Invitations = 2
+	check()
+	updated, err := org.Users.Update(ctx, created.ID, flashback.UserUpdate{LastName: flashback.Ptr(""), OrgRole: flashback.Ptr(flashback.RoleUser)})
+	require.NoError(t, err)
+	want.LastName, want.Role = "", flashback.RoleUser
+	check()
+	assert.Equal(t, "Jane", updated.Name)
+
+	_, err = org.Users.Delete(ctx, created.ID)
+	require.NoError(t, err)
+	got, err := org.Users.Get(ctx, created.ID)
+	require.NoError(t, err)
+	require.NotNil(t, got.DeletedAt)
+	assert.WithinDuration(t, time.Now(), *got.DeletedAt, time.Minute)
+	_, err = org.Users.Delete(ctx, created.ID)
+	require.ErrorIs(t, err, flashback.ErrBadRequest)
+	list, err := org.Users.List(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, []flashback.User{*got}, list.Deleted())
+	assert.Equal(t, 2, list.Total)
+	assert.Len(t, server.Users(), 2)
+
+	server.AddOrganization(flashback.Organization{ID: flashbacktest.DefaultOrg, Name: "Acme", City: "Bern"})
+	changed, err := org.Update(ctx, flashbacktest.DefaultOrg, flashback.OrganizationUpdate{
+		Address1: flashback.Ptr("1"), Address2: flashback.Ptr("2"), City: flashback.Ptr(""), Zipcode: flashback.Ptr("z"), Phone: flashback.Ptr("p"),
+		State: flashback.Ptr("s"), Country: flashback.Ptr("c"), Website: flashback.Ptr("w"), IsBusiness: flashback.Ptr(true), MFAEnforced: flashback.Ptr(true),
+	})
+	require.NoError(t, err)
+	assert.Equal(t, &flashback.Organization{
+		ID: flashbacktest.DefaultOrg, Name: "Acme", Address1: "1", Address2: "2", Zipcode: "z", Phone: "p", State: "s", Country: "c", Website: "w",
+		IsBusiness: true, MFAEnforced: true,
+	}, changed)
+	kept, _ := server.Organization(flashbacktest.DefaultOrg)
+	assert.Equal(t, *changed, kept)
+	read, err := org.Get(ctx, flashbacktest.DefaultOrg)
+	require.NoError(t, err)
+	assert.Equal(t, changed, read)
+	_, ok := server.Organization("org-2")
+	assert.False(t, ok)
+	_, err = org.Get(ctx, "org-2")
+	require.ErrorIs(t, err, flashback.ErrNotFound)
+}
+
+func TestACallerNeedsARoleAndTheSameOrganizationToChangeSomething(t *testing.T) {
+	t.Parallel()
+	server := flashbacktest.New(t)
+	server.AddUser(flashbacktest.User{ID: "user-1"})
+	server.AddUser(flashbacktest.User{ID: "stranger", OrgID: "org-2"})
+	server.AddOrganization(flashback.Organization{ID: "org-2"})
+	ctx := t.Context()
+	low, high := caller(server, flashback.RoleBilling).Organization, caller(server, flashback.RoleOwner).Organization
+	before := server.Users()
+	for _, err := range []error{
+		second(low.Users.Create(ctx, flashback.NewUser{Email: "e", Password: flashback.NewSecret("p")})),
+		second(low.Users.Update(ctx, "user-1", flashback.UserUpdate{Name: flashback.Ptr("")})),
+		second(low.Users.Delete(ctx, "user-1")),
+		second(low.Users.ResendInvitation(ctx, "user-1")),
+		second(low.Update(ctx, flashbacktest.DefaultOrg, flashback.OrganizationUpdate{Name: flashback.Ptr("")})),
+		second(high.Users.Update(ctx, "stranger", flashback.UserUpdate{Name: flashback.Ptr("")})),
+		second(high.Users.Delete(ctx, "stranger")),
+		second(high.Users.ResendInvitation(ctx, "stranger")),
+		second(high.Update(ctx, "org-2", flashback.OrganizationUpdate{Name: flashback.Ptr("x")})),
+		second(high.Get(ctx, "org-2")),
+	} {
+		require.ErrorIs(t, err, flashback.ErrForbidden)
+	}
+	for _, err := range []error{
+		second(high.Users.Get(ctx, "stranger")),
+		second(high.Users.Delete(ctx, "nobody")),
+	} {
+		require.ErrorIs(t, err, flashback.ErrNotFound)
+	}
+	assert.Equal(t, before, server.Users())
+	list, err := low.Users.List(ctx)
+	require.NoError(t, err)
+	for _, u := range list.Users {
+		assert.NotEqual(t, "stranger", u.ID)
+	}
+	client := &raw{t, server, http.DefaultClient}
+	for _, body := range []string{"", "null", "[]", `{"email":7}`, `{"email":""}`} {
+		req := client.request(ctx, http.MethodPost, "/organization/users", server.Token())
+		req.Body = io.NopCloser(strings.NewReader(body))
+		status, _, _, err := client.do(req)
+		require.NoError(t, err)
+		assert.Equal(t, 400, status, body)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestAScriptForAnIDIsForAllCallsAboutIt(t *testing.T) {
+	t.Parallel()
+	server := flashbacktest.New(t)
+	server.AddUser(flashbacktest.User{ID: "a/b"})
+	org := server.Client().Organization
+	teapot := flashbacktest.Answer(418, "")
+	server.ScriptFor("a/b", teapot, teapot, teapot, teapot)
+	server.ScriptFor(flashbacktest.DefaultOrg, teapot)
+	ctx := t.Context()
+	for _, err := range []error{
+		second(org.Users.Get(ctx, "a/b")),
+		second(org.Users.Update(ctx, "a/b", flashback.UserUpdate{Name: flashback.Ptr("")})),
+		second(org.Users.ResendInvitation(ctx, "a/b")),
+		second(org.Users.Delete(ctx, "a/b")),
+		second(org.Get(ctx, flashbacktest.DefaultOrg)),
+	} {
+		var e *flashback.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, 418, e.StatusCode)
+	}
+	require.NoError(t, second(org.Users.List(ctx)))
+	require.NoError(t, second(org.Get(ctx, flashbacktest.DefaultOrg)))
+	require.NoError(t, second(org.Users.Get(ctx, "a/b")))
 }
