@@ -72,7 +72,7 @@ func (a *answer) parse(op *operation) {
 		Message any `json:"message"`
 		Error   any `json:"error"`
 	}
-	if json.Unmarshal(a.body, &fields) != nil {
+	if lenient(json.Unmarshal(a.body, &fields)) != nil {
 		return
 	}
 	success, isBool := fields.Success.(bool)
@@ -96,7 +96,7 @@ func dataOf[T any](a *answer) any {
 	var fields struct {
 		Data *T `json:"data"`
 	}
-	if json.Unmarshal(a.body, &fields) != nil || fields.Data == nil {
+	if lenient(json.Unmarshal(a.body, &fields)) != nil || fields.Data == nil {
 		return nil
 	}
 	return fields.Data

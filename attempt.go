@@ -21,6 +21,10 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		c.stop = contextError(ctx)
 		return nil, c.stop
 	}
+	if c.stop = c.hold(); c.stop != nil {
+		return nil, c.stop
+	}
+	round := c.client.pacer.current()
 	if timeout := c.client.attemptTimeout; timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, timeoutError{timeout})
@@ -28,6 +32,11 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		req = req.WithContext(ctx)
 	}
 	c.client.setHeader(req, c.token)
+	if c.op.repeat == once {
+		ctx, c.abort = context.WithCancelCause(ctx)
+		defer c.abort(nil)
+		req = req.WithContext(ctx)
+	}
 	c.attempts++
 	c.connection.Store(untraced)
 	c.resent.Store(false)
@@ -48,6 +57,9 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp = nil
 	} else {
 		resp.Body = http.NoBody
+	}
+	if c.last.answer != nil {
+		c.client.pacer.answered(c.last.answer.status == http.StatusTooManyRequests, round)
 	}
 	c.record()
 	return resp, c.last.err
@@ -75,6 +87,9 @@ func (c *call) watch() *httptrace.ClientTrace {
 		GotConn: func(info httptrace.GotConnInfo) {
 			if c.connection.Swap(connected) == connected {
 				c.resent.Store(true)
+				if c.abort != nil {
+					c.abort(errSentAgain)
+				}
 			}
 			secure, ok := info.Conn.(interface{ ConnectionState() tls.ConnectionState })
 			c.overHTTP2.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
@@ -103,6 +118,10 @@ type timeoutError struct{ after time.Duration }
 func (e timeoutError) Error() string { return fmt.Sprintf("no whole answer within %v", e.after) }
 func (timeoutError) Timeout() bool   { return true }
 
+// errSentAgain is the cause of an attempt that the transport was about to send a
+// second time, where that could be once too often.
+var errSentAgain = errors.New("the connection broke, and the transport was kept from sending it again")
+
 // opaqueError keeps the words of an error, but not what it matches.
 type opaqueError string
 
@@ -111,9 +130,13 @@ func (e opaqueError) Error() string { return string(e) }
 // describe keeps an error of the transport from saying what is not so or what is
 // secret: ctx is the attempt's.
 func (c *call) describe(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
 	var timeout timeoutError
-	if errors.As(context.Cause(ctx), &timeout) {
+	if errors.As(cause, &timeout) {
 		return timeout
+	}
+	if errors.Is(cause, errSentAgain) {
+		return errSentAgain
 	}
 	text := c.redact(err.Error())
 	// A time limit of the transport's own matches the caller's too.

@@ -50,6 +50,7 @@ type Client struct {
 	backoffMax     time.Duration
 	maxRetryAfter  time.Duration
 	budget         *budget // a pointer: who prints the client does not read what calls write
+	pacer          *pacer  // nil if switched off
 	log            *slog.Logger
 }
 
@@ -76,6 +77,7 @@ func NewClient(accessToken string, opts ...Option) (*Client, error) {
 		maxRetryAfter:  60 * time.Second,
 		userAgent:      "flashback-go/" + Version,
 		budget:         newBudget(100),
+		pacer:          new(pacer),
 	}
 	c.Organization = &OrganizationService{Users: &UsersService{client: c}, client: c}
 	// The options come after the defaults and before the checks that look at
@@ -100,10 +102,12 @@ func NewClient(accessToken string, opts ...Option) (*Client, error) {
 	if c.baseURL.Scheme == "http" && !c.plaintext && !loopback(c.baseURL.Hostname()) {
 		return nil, invalid("NewClient", "", errors.New("an http:// base URL shows the token to the network; use https://, or WithPlaintextHTTP to allow it"))
 	}
-	if c.transport == nil {
-		c.transport, c.ownTransport = newTransport(), true
+	t, ok := c.transport.(*http.Transport)
+	if c.transport == nil || ok && t == nil {
+		t, ok = newTransport(), true
+		c.transport, c.ownTransport = t, true
 	}
-	if t, ok := c.transport.(*http.Transport); ok {
+	if ok {
 		c.standard = t.Protocols == nil || !t.Protocols.UnencryptedHTTP2()
 	}
 	if c.clientTimeout > 0 && (c.attemptTimeout == 0 || c.clientTimeout < c.attemptTimeout) {

@@ -395,25 +395,31 @@ func TestARequestThatTheTransportRepeatsIsNoAnswerForTheFirst(t *testing.T) {
 	})
 	t.Run("HTTP/2 after the stream was reset with PROTOCOL_ERROR", func(t *testing.T) {
 		t.Parallel()
-		var requests atomic.Int64
-		server := httptest.NewUnstartedServer(http.NotFoundHandler())
-		server.TLS = &tls.Config{NextProtos: []string{"h2"}}
-		server.Config.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
-			"h2": func(_ *http.Server, conn *tls.Conn, _ http.Handler) { resetFirstStream(conn, &requests) },
-		}
-		server.StartTLS()
-		t.Cleanup(server.Close)
-		roots := x509.NewCertPool()
-		roots.AddCert(server.Certificate())
-		client := clientOf(t, server, flashback.WithHTTPClient(&http.Client{Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true,
-		}}))
+		requests, client := resettingClient(t)
 		got, err := activateIn(t.Context(), client)
 		require.Nil(t, err)
 		require.EqualValues(t, 2, requests.Load())
 		assert.Equal(t, 1, got.Attempts)
 		assert.True(t, got.Recovered)
 	})
+}
+
+// resettingClient is a client of a server that resets the first stream.
+func resettingClient(t *testing.T) (*atomic.Int64, *flashback.Client) {
+	t.Helper()
+	var requests atomic.Int64
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.TLS = &tls.Config{NextProtos: []string{"h2"}}
+	server.Config.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+		"h2": func(_ *http.Server, conn *tls.Conn, _ http.Handler) { resetFirstStream(conn, &requests) },
+	}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	return &requests, clientOf(t, server, flashback.WithHTTPClient(&http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true,
+	}}))
 }
 
 // resetFirstStream is an HTTP/2 server in its barest form: it resets the first

@@ -50,8 +50,8 @@
 //   - List and Get change nothing: they are repeated, and never unknown.
 //   - Update and Activate do no more the second time: they are repeated.
 //   - Delete looks at the user first, by a Get: one who is deleted is a success, and
-//     for one who is not, the delete is repeated. If the look tells nothing, the
-//     outcome is unknown.
+//     for one who is not, the delete is repeated. If the look tells neither, the
+//     outcome is unknown. Requests that look count as attempts.
 //   - Create and ResendInvitation are not repeated; the outcome is unknown.
 //
 // A call then ends in one of four ways:
@@ -85,6 +85,18 @@
 // succeeds at once gives back a tenth. Once it is empty, each call has its first
 // attempt only: a server that is down gets about one request per call, not five.
 //
+// # Rate limits
+//
+// When the server answers 429, the call waits for its Retry-After, and the client as a
+// whole finds the rate that the server takes, as TCP does: it begins with what the
+// server has taken in the last second, grows fast until the next 429, and from then on
+// grows slowly and falls back with each. All calls of the client, first attempts
+// included, are spaced to that rate; a few at the beginning are not. A call whose turn
+// would come after its deadline returns at once, with an error that matches
+// [ErrRateLimited] and [context.DeadlineExceeded]. [Error].HeldBack says how long a
+// failed call was held back, and the log does for each. After 30 s without a 429, no
+// call is held back any more. [WithoutPacing] switches it off.
+//
 // # Errors
 //
 // Every failed call returns an [*Error], which has the last answer and the number
@@ -95,7 +107,7 @@
 //   - [ErrUnauthorized]: 401.
 //   - [ErrForbidden]: 403 with an envelope.
 //   - [ErrNotFound]: 404 with an envelope.
-//   - [ErrRateLimited]: 429.
+//   - [ErrRateLimited]: 429, or the client held the call back too long.
 //   - [ErrServer]: any 5xx.
 //   - [ErrUnexpectedResponse]: a redirect, another 4xx without an envelope (a
 //     proxy's page, a wrong base URL), or a 2xx that is no success or lacks what was

@@ -26,7 +26,8 @@ var (
 	ErrForbidden = errors.New("forbidden")
 	// ErrNotFound is a 404 with an envelope. It is documented for an unknown user.
 	ErrNotFound = errors.New("not found")
-	// ErrRateLimited is a 429.
+	// ErrRateLimited is a 429, or a call that the client held back after one and whose
+	// turn would have come too late.
 	ErrRateLimited = errors.New("rate limited")
 	// ErrServer is any 5xx.
 	ErrServer = errors.New("server error")
@@ -76,7 +77,8 @@ type Error struct {
 	// a list and for a user who is to be created.
 	ID string
 
-	// StatusCode is that of the last answer; 0 if none came.
+	// StatusCode is that of the last answer; 0 if none came. What a delete was answered
+	// when it looked at the user is in the text of Err alone.
 	StatusCode int
 	// Message is the server's own words in it; "" if it had none.
 	Message string
@@ -87,12 +89,16 @@ type Error struct {
 	// RequestID is the server's name for the last answer, from X-Request-Id or a
 	// header like it; "" if it gave none.
 	RequestID string
-	// RetryAfter is the wait that the last answer asked for; 0 if it asked for none.
+	// RetryAfter is the wait that the last answer asked for (for a delete, also one to
+	// a request that looked); 0 if it asked for none.
 	RetryAfter time.Duration
 
 	// Attempts counts the requests sent for this call. One whose connection failed
 	// counts; one that the transport repeated by itself counts once.
 	Attempts int
+	// HeldBack is how long the client held the attempts of this call back, because the
+	// server had answered 429 (see the package documentation, "Rate limits").
+	HeldBack time.Duration
 	// OutcomeUnknown says that an attempt of this call may have taken effect, and
 	// that no later answer settled it, whatever the last answer was. Look whether it
 	// did or, if twice does no harm, call again; do not report a failure.
@@ -124,6 +130,9 @@ func (e *Error) Error() string {
 	}
 	if e.Attempts > 1 {
 		facts = append(facts, strconv.Itoa(e.Attempts)+" attempts")
+	}
+	if e.HeldBack > 0 {
+		facts = append(facts, "held back "+e.HeldBack.Round(time.Millisecond).String()+" by the client")
 	}
 	if e.RequestID != "" {
 		facts = append(facts, "request "+line(e.RequestID, 36))
@@ -159,20 +168,21 @@ var requestIDs = []string{
 
 // failure is the error of a call that did not succeed.
 func (c *call) failure() *Error {
-	e := &Error{Op: c.op.name, ID: c.id, Attempts: c.attempts + c.looks, OutcomeUnknown: c.unsure}
+	e := &Error{Op: c.op.name, ID: c.id, Attempts: c.attempts + c.looks, HeldBack: c.held, OutcomeUnknown: c.unsure}
 	var all causes
 	if a := c.answer; a != nil {
 		all = all.and(kind(c.op, a))
+		e.RetryAfter = retryAfter(a.header)
 		c.redactAnswer(a)
 		e.StatusCode, e.Message, e.Header = a.status, a.message, a.header
 		e.Body = slices.Clone(a.body[:min(len(a.body), maxErrorBody)]) // and not the rest with it
-		e.RetryAfter = retryAfter(a.header)
 		for _, name := range requestIDs {
 			if e.RequestID == "" {
 				e.RequestID = a.header.Get(name)
 			}
 		}
 	}
+	e.RetryAfter = max(e.RetryAfter, c.retryAfter)
 	all = all.and(c.stop)                                                    // before what may be long
 	if ended := c.ctx.Err(); ended == nil || !errors.Is(c.last.err, ended) { // else stop says it
 		all = all.and(c.last.err)

@@ -137,7 +137,7 @@ func (d *deed) judge(p *play, effects int, recovered bool, attempts int, err err
 		return errors.New("user not deleted, and that is another operation's")
 	case !p.ended && !final && !mayBeOnce:
 		return fmt.Errorf("given up where it could succeed: %w", err)
-	case p.ended && !final && !mayBeOnce && !errors.Is(err, context.Canceled):
+	case p.ended && !final && (!mayBeOnce || !lost) && !errors.Is(err, context.Canceled):
 		return fmt.Errorf("the context ended, and the error does not say so: %w", err)
 	case e.Attempts > p.attempts+1, e.Attempts < p.attempts: // an attempt may end while it dials
 		return fmt.Errorf("%d attempts, and there were %d", e.Attempts, p.attempts)

@@ -70,8 +70,9 @@ func loopback(host string) bool {
 // reports nothing must not repeat requests by itself: the repetition could not be seen.
 // Nor may it make other requests with the context of this one.
 //
-// A request that was sent again counts as one that may have taken effect. Over HTTP/2
-// net/http also does that where the server had said that it would not process the
+// A request that was sent again counts as one that may have taken effect, and those
+// that must not be repeated (Create, Delete, ResendInvitation) are kept from being sent
+// again, once the Transport tells of it. Over HTTP/2 net/http also does that where the server had said that it would not process the
 // request (a shutdown, too many streams): the outcome of a failed call is then unknown,
 // although it need not be.
 func WithHTTPClient(hc *http.Client) Option {
@@ -114,7 +115,8 @@ func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 }
 
 // WithMaxRetries sets how often one call is repeated at most, after its first
-// attempt. The default is 4; 0 switches retrying off.
+// attempt. The default is 4; 0 switches retrying off. (A delete that may have taken
+// effect then still looks once whether it did.)
 func WithMaxRetries(n int) Option {
 	return func(c *Client) error {
 		if n < 0 {
@@ -175,6 +177,16 @@ func WithAttemptTimeout(d time.Duration) Option {
 func WithRetryBudget(n int) Option {
 	return func(c *Client) error {
 		c.budget = newBudget(n)
+		return nil
+	}
+}
+
+// WithoutPacing switches off that the client, once the server has answered 429,
+// spaces its requests to the rate that the server takes. Each call then still obeys
+// the Retry-After of its own answers.
+func WithoutPacing() Option {
+	return func(c *Client) error {
+		c.pacer = nil
 		return nil
 	}
 }

@@ -21,13 +21,20 @@ type OrganizationService struct {
 var (
 	getOrganization = operation{
 		name: "organization.get", method: http.MethodGet, path: "/organization/{id}", taken: "users",
-		repeat: reads, data: dataOf[Organization],
+		repeat: reads, data: readOrganization,
 	}
 	updateOrganization = operation{
 		name: "organization.update", method: http.MethodPut, path: "/organization/{id}", taken: "users",
 		repeat: sets, data: dataOf[Organization],
 	}
 )
+
+func readOrganization(a *answer) any {
+	if org, ok := dataOf[Organization](a).(*Organization); ok && org.ID != "" {
+		return org
+	}
+	return nil
+}
 
 // Organization is an organization. Its fields rest on the TypeScript types. What an
 // answer lacks, or has as null or in another form than the types say, is the zero
@@ -48,7 +55,7 @@ type Organization struct {
 	IsBusiness    bool   `json:"is_business"`
 	MFAEnforced   bool   `json:"mfaEnforced"`
 	// DeletedAt is nil for an organization that is not deleted. It is the zero time if
-	// the answer has something else than a date there.
+	// the answer has something there that can't be read as a date.
 	DeletedAt *time.Time `json:"deletedAt"`
 }
 
@@ -56,6 +63,7 @@ type Organization struct {
 // types say is no error.
 func (o *Organization) UnmarshalJSON(data []byte) error {
 	type fields Organization // without this method
+	*o = Organization{}
 	wire := struct {
 		*fields
 

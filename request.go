@@ -1,6 +1,7 @@
 package flashback
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,9 +23,10 @@ type operation struct {
 	// notNeeded is the documented message of a 400 that says that the user is as
 	// asked for.
 	notNeeded string
-	// look reads what tells whether an attempt has taken effect: isSo, of its data.
+	// look reads what may tell whether an attempt has taken effect; did says what the
+	// data tell of the ID.
 	look *operation
-	isSo func(data any) bool
+	did  func(data any, id string) (did, told bool)
 
 	data    func(*answer) any // what the answer carries, or nil if it does not
 	maxBody int64             // bytes of an answer that are read; 0 for 1 MiB
@@ -77,6 +79,10 @@ func (c *call) newRequest(ctx context.Context) error {
 	body, err := json.Marshal(c.body)
 	if err != nil {
 		return err
+	}
+	// Which would be a silent change of a password.
+	if bytes.Contains(bytes.ReplaceAll(body, []byte(`\\`), nil), []byte(`\ufffd`)) {
+		return errors.New("a text is not valid UTF-8; convert it")
 	}
 	return c.request.SetBody(body) // with GetBody: net/http needs it where a connection turns out to be closed
 }

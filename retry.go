@@ -14,9 +14,6 @@ import (
 
 // checkRetry decides whether there is another attempt, and after which wait.
 func (c *call) checkRetry(context.Context, *http.Response, error) (bool, error) {
-	if c.stop == nil {
-		c.settle()
-	}
 	c.waiting = c.stop == nil && c.mayRetry()
 	if c.waiting {
 		c.retries++
@@ -45,7 +42,9 @@ func (c *call) mayRetry() bool {
 	case bounded && time.Until(deadline) <= 0:
 		c.stop = context.DeadlineExceeded // the connection's timer was ahead of the context's
 		return false
-	case c.attempts > c.client.maxRetries:
+	case c.attempts+c.looks > c.maxRetries:
+		return false
+	case c.unsure && c.op.repeat == once && c.op.look == nil:
 		return false
 	}
 	if c.then == renewToken {

@@ -39,53 +39,70 @@ func (s Secret) text() string {
 }
 
 // redact takes the tokens of the call, and the password in its body, out of a text
-// that is not ours, as they are and as a page or a URL writes them.
+// that is not ours. Where they stand in it escaped, be it several times over, the
+// text comes back unescaped.
 func (c *call) redact(text string) string {
+	plain := text
+	for range 4 {
+		if clean := c.cut(plain); clean != plain {
+			text, plain = clean, clean
+		}
+		if !strings.ContainsAny(plain, `\%&`) {
+			break
+		}
+		plain = unescape(plain)
+	}
+	return text
+}
+
+func (c *call) cut(text string) string {
+	if c.secret != "" {
+		text = strings.ReplaceAll(text, c.secret, redacted)
+		text = strings.ReplaceAll(text, strings.ReplaceAll(c.secret, " ", "+"), redacted) // as in a form
+	}
 	tokens := []string{c.token}
-	if c.spent != nil || c.secret != "" {
-		tokens = append(append(tokens, c.secret), c.spent...)
+	if c.spent != nil {
+		tokens = append(tokens, c.spent...)
 		slices.SortFunc(tokens, func(a, b string) int { return len(b) - len(a) }) // one may begin with another
 	}
 	for _, token := range tokens {
-		if token == "" || len(text) < len(token) {
-			continue
-		}
-		if len(token) < minSecret && token != c.secret {
+		switch {
+		case token == "" || len(text) < len(token):
+		case len(token) < minSecret:
 			text = strings.ReplaceAll(text, "Bearer "+token, "Bearer "+redacted)
-			continue
-		}
-		text = strings.ReplaceAll(text, token, redacted)
-		for _, form := range []string{url.QueryEscape(token), url.PathEscape(token), html.EscapeString(token)} {
-			if form != token {
-				text = strings.ReplaceAll(text, form, redacted)
-			}
+		default:
+			text = strings.ReplaceAll(text, token, redacted)
 		}
 	}
 	return text
 }
 
-// jsonEscape is how JSON writes a character in another way.
-var jsonEscape = regexp.MustCompile(`\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]`)
+// escape is how JSON and URLs write a character in another way.
+var escape = regexp.MustCompile(`(?:\\u[0-9a-fA-F]{4})+|\\["\\/bfnrt]|%[0-9a-fA-F]{2}`)
+
+func unescape(text string) string {
+	return html.UnescapeString(escape.ReplaceAllStringFunc(text, func(found string) string {
+		var char string
+		if found[0] == '%' {
+			char, _ = url.PathUnescape(found)
+		} else {
+			_ = json.Unmarshal([]byte(`"`+found+`"`), &char)
+		}
+		return char
+	}))
+}
 
 // redactAnswer takes the tokens out of an answer that echoes them.
 func (c *call) redactAnswer(a *answer) {
 	a.message = c.redact(a.message)
 	a.body = []byte(c.redact(string(a.body)))
-	plain := jsonEscape.ReplaceAllStringFunc(string(a.body), func(escape string) string {
-		var char string
-		_ = json.Unmarshal([]byte(`"`+escape+`"`), &char) // the expression finds nothing else
-		return char
-	})
-	if clean := c.redact(plain); clean != plain {
-		a.body = []byte(clean)
+	if c.secret != "" && c.last.err != nil {
+		a.body = nil // it may end in the middle of the password
 	}
 	a.header = a.header.Clone() // the transport may hand out the same one again
 	for _, values := range a.header {
 		for i, value := range values {
 			values[i] = c.redact(value)
-			if plain, err := url.QueryUnescape(values[i]); err == nil && c.redact(plain) != plain {
-				values[i] = redacted
-			}
 		}
 	}
 }

@@ -23,7 +23,7 @@ type User struct {
 	OrgRoles           []Role `json:"orgRoles"`
 	Validated          bool   `json:"validated"`
 	// DeletedAt is when the user was soft-deleted, and nil for one who is not. It is
-	// the zero time if the answer has something else than a date there.
+	// the zero time if the answer has something there that can't be read as a date.
 	DeletedAt *time.Time `json:"deletedAt"`
 }
 
@@ -35,6 +35,7 @@ func (u *User) Deleted() bool { return u.DeletedAt != nil }
 // say is no error.
 func (u *User) UnmarshalJSON(data []byte) error {
 	type fields User // without this method
+	*u = User{}
 	wire := struct {
 		*fields
 
@@ -69,7 +70,8 @@ func lenient(err error) error {
 }
 
 func readDate(value any) *time.Time {
-	if value == nil {
+	switch value {
+	case nil, "", false, 0.0:
 		return nil
 	}
 	text, _ := value.(string)
@@ -109,14 +111,22 @@ func (r Role) String() string {
 }
 
 func readRole(value any) (Role, bool) {
+	number, ok := readInt(value)
+	return Role(number), ok
+}
+
+func readInt(value any) (int, bool) {
 	number, ok := value.(float64)
-	return Role(number), ok && number == math.Trunc(number) && math.Abs(number) <= math.MaxInt32
+	if !ok || number != math.Trunc(number) || math.Abs(number) > math.MaxInt32 {
+		return 0, false
+	}
+	return int(number), true
 }
 
 // UserList is the answer of [UsersService.List].
 type UserList struct {
 	Users []User
-	// Total is the number that the server gives. If it is larger than the number of
+	// Total is the number that the server gives; 0 if it gives none. If it is larger than the number of
 	// Users, the server has not sent them all, and the API has no known way to ask
 	// for the rest.
 	Total int

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
+	"strings"
+	"time"
 )
 
 // UsersService holds the calls on the users of an organization. [NewClient]
@@ -22,6 +25,10 @@ var (
 		name: "organization.users.get", method: http.MethodGet, path: "/organization/users/{id}",
 		repeat: reads, data: readUser,
 	}
+	seeUser = operation{
+		name: "organization.users.get", method: http.MethodGet, path: "/organization/users/{id}",
+		repeat: reads, data: readSight,
+	}
 	createUser = operation{
 		name: "organization.users.create", method: http.MethodPost, path: "/organization/users",
 		repeat: once, data: dataOf[User],
@@ -32,7 +39,7 @@ var (
 	}
 	deleteUser = operation{
 		name: "organization.users.delete", method: http.MethodDelete, path: "/organization/users/{id}",
-		repeat: once, look: &getUser, isSo: isDeleted,
+		repeat: once, look: &seeUser, did: wasDeleted,
 	}
 	activateUser = operation{
 		name: "organization.users.activate", method: http.MethodPost, path: "/organization/users/{id}/activate",
@@ -50,16 +57,17 @@ func readList(a *answer) any {
 		Data  []User `json:"data"`
 		Total any    `json:"total"`
 	}
-	if json.Unmarshal(a.body, &fields) != nil || fields.Data == nil {
+	noID := func(u User) bool { return u.ID == "" }
+	if lenient(json.Unmarshal(a.body, &fields)) != nil || fields.Data == nil || slices.ContainsFunc(fields.Data, noID) {
 		return nil
 	}
-	total, _ := fields.Total.(float64)
-	return &UserList{Users: fields.Data, Total: int(total)}
+	total, _ := readInt(fields.Total)
+	return &UserList{Users: fields.Data, Total: total}
 }
 
 // readUser reads a user in an envelope, or a bare one.
 func readUser(a *answer) any {
-	if user := dataOf[User](a); user != nil {
+	if user, ok := dataOf[User](a).(*User); ok && user.ID != "" {
 		return user
 	}
 	var bare User
@@ -69,9 +77,32 @@ func readUser(a *answer) any {
 	return &bare
 }
 
-func isDeleted(data any) bool {
-	user, ok := data.(*User)
-	return ok && user.Deleted()
+// sight is what settles a delete. It is stricter than a User: a field that is
+// missing or odd must not pass for one that is null.
+type sight struct {
+	ID        string          `json:"id"`
+	DeletedAt json.RawMessage `json:"deletedAt"`
+}
+
+func readSight(a *answer) any {
+	if seen, ok := dataOf[sight](a).(*sight); ok && seen.ID != "" {
+		return seen
+	}
+	var bare sight
+	if lenient(json.Unmarshal(a.body, &bare)) != nil || bare.ID == "" {
+		return nil
+	}
+	return &bare
+}
+
+func wasDeleted(data any, id string) (did, told bool) {
+	seen, ok := data.(*sight)
+	if !ok || seen.ID != id {
+		return false, false
+	}
+	var at *time.Time
+	err := json.Unmarshal(seen.DeletedAt, &at) // not even null is an error, where it is missing
+	return at != nil, err == nil
 }
 
 // List returns the users of the organization of the token's user. That deleted
@@ -107,13 +138,13 @@ func (s *UsersService) Get(ctx context.Context, userID string) (*User, error) {
 // may exist by now. Look for the e-mail address with List before you call Create
 // again. Every error is an [*Error]; a user without an e-mail address or, unless
 // AuthMethod names another way to sign in than [AuthLocal], a password matches
-// [ErrInvalidArgument], and nothing is sent. The password is in no error and no log.
+// [ErrInvalidArgument], as does a text that is not UTF-8, and nothing is sent. The password is in no error and no log.
 func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) {
 	password := user.Password.text()
 	switch {
-	case user.Email == "":
+	case strings.TrimSpace(user.Email) == "":
 		return nil, invalid(createUser.name, "", errors.New("the e-mail address is empty"))
-	case password == "" && (user.AuthMethod == "" || user.AuthMethod == AuthLocal):
+	case password == "" && (user.AuthMethod == "" || strings.EqualFold(string(user.AuthMethod), string(AuthLocal))):
 		return nil, invalid(createUser.name, "", errors.New("the password is empty; use NewSecret, or an AuthMethod that needs none"))
 	}
 	done, err := s.client.do(ctx, &createUser, input{secret: password, body: struct {
@@ -161,10 +192,14 @@ type Deletion struct {
 // back. The call rests on the TypeScript types.
 //
 // What a second delete does is not known. So after an attempt that may have taken
-// effect, Delete reads the user, as [UsersService.Get] does: one who is deleted is
-// a success with Recovered set, and for one who is not, the delete is repeated. Every
-// error is an [*Error]. If its OutcomeUnknown is set, it matches
-// [ErrOutcomeUnknown]: the user may be deleted by now; look with Get.
+// effect, and the wait that follows it, Delete looks at the user, as
+// [UsersService.Get] does. One who is deleted is a success with Recovered set; for one
+// who is not, the delete is repeated, if the call has a retry left. Requests that look
+// count as attempts, and their retries as retries; where no retry is left, there is
+// one last look. If a look tells neither, the call ends.
+//
+// Every error is an [*Error], with the last answer to a delete. If its OutcomeUnknown
+// is set, it matches [ErrOutcomeUnknown]: the user may be deleted by now; look with Get.
 func (s *UsersService) Delete(ctx context.Context, userID string) (*Deletion, error) {
 	done, err := s.client.do(ctx, &deleteUser, input{id: userID})
 	if err != nil {

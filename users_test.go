@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -229,6 +233,11 @@ func TestUsersAreReadAsTheTypesSayThem(t *testing.T) {
 		{"with an unknown role", `{"id":"u","orgRole":119}`, flashback.User{ID: "u", OrgRole: flashback.Ptr(flashback.Role(119))}},
 		{"with the lowest role", `{"id":"u","orgRole":0}`, flashback.User{ID: "u", OrgRole: flashback.Ptr(flashback.RoleUser)}},
 		{"with an odd role", `{"id":"u","orgRole":1e300}`, flashback.User{ID: "u"}},
+		{"with a number that is too large", `{"id":"u","message":1e400,"orgRole":1e400}`, flashback.User{ID: "u"}},
+		{"with no date", `{"id":"u","deletedAt":""}`, flashback.User{ID: "u"}},
+		{"with a false date", `{"id":"u","deletedAt":false}`, flashback.User{ID: "u"}},
+		{"with an unknown field that is called data", `{"id":"u","name":"Jane","data":{"theme":"dark"}}`, flashback.User{ID: "u", Name: "Jane"}},
+		{"twice", `{"success":true,"data":{"id":"a","orgRole":1,"orgRoles":[1]},"data":{"id":"u","orgRole":null,"orgRoles":[2]}}`, flashback.User{ID: "u", OrgRoles: []flashback.Role{2}}},
 		{"with an odd date", `{"id":"u","deletedAt":"yesterday"}`, flashback.User{ID: "u", DeletedAt: &time.Time{}}},
 		{"with a number for a date", `{"id":"u","deletedAt":1764000000000}`, flashback.User{ID: "u", DeletedAt: &time.Time{}}},
 	} {
@@ -262,6 +271,10 @@ func TestAnAnswerWithoutWhatWasAskedForIsNoSuccessOfARead(t *testing.T) {
 		{"a list of words", users, `{"success":true,"data":["a"]}`, false},
 		{"a user that is null", user, `{"success":true,"data":null}`, false},
 		{"a user that is a word", user, `{"success":true,"data":"user-1"}`, false},
+		{"a user without an ID", user, `{"success":true,"data":{}}`, false},
+		{"a user within another object", user, `{"success":true,"data":{"user":{"id":"u"}}}`, false},
+		{"a list of users without an ID", users, `{"success":true,"data":[{"email":"e"}]}`, false},
+		{"an organization without an ID", org, `{"success":true,"data":{}}`, false},
 		{"a message", user, `{"message":"hello"}`, false},
 		{"an object that is no user", user, `{"status":"ok"}`, true},
 		{"a page", user, page, true},
@@ -315,7 +328,7 @@ func TestAListIsReadWithItsTotal(t *testing.T) {
 	assert.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC), *deleted[0].DeletedAt)
 	assert.Equal(t, "c", deleted[1].ID)
 
-	list, err = newWire(t, says(200, `{"success":true,"data":[],"total":"many"}`)).client().Organization.Users.List(t.Context())
+	list, err = newWire(t, says(200, `{"success":true,"data":[],"total":1e19}`)).client().Organization.Users.List(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, &flashback.UserList{Users: []flashback.User{}}, list)
 	assert.Empty(t, list.Deleted())
@@ -383,6 +396,12 @@ func TestADeleteIsSettledByLooking(t *testing.T) {
 		{"it was not, and is repeated", []httpmock.Responder{lost, says(200, active), ok}, "DGD", false, nil},
 		{"it was not, twice", []httpmock.Responder{lost, says(200, active), says(502, page), says(200, active), ok}, "DGDGD", false, nil},
 		{"it was not, and then it was", []httpmock.Responder{lost, says(200, active), says(400, `{"message":"No"}`), says(200, deleted)}, "DGDG", true, nil},
+		{"the look sees something else than a date", []httpmock.Responder{says(500, ""), says(200, `{"id":"user-1","deletedAt":""}`)}, "DG", false, []string{"ErrServer", "ErrOutcomeUnknown"}},
+		{"the look sees no deletedAt", []httpmock.Responder{lost, says(200, `{"id":"user-1"}`)}, "DG", false, []string{"ErrOutcomeUnknown"}},
+		{"the look sees somebody else", []httpmock.Responder{lost, says(200, `{"id":"user-2","deletedAt":"2026-11-24T00:00:00.000Z"}`)}, "DG", false, []string{"ErrOutcomeUnknown"}},
+		{"the look sees a user within another object", []httpmock.Responder{lost, says(200, `{"success":true,"data":{"user":`+deleted+`}}`)}, "DG", false, []string{"ErrOutcomeUnknown"}},
+		{"all attempts are used up", []httpmock.Responder{lost, says(200, active), lost, says(200, active), lost, says(200, deleted)}, "DGDGDG", true, nil},
+		{"all attempts are used up, and it was not", []httpmock.Responder{lost, lost, lost, lost, says(200, active), lost, says(200, active)}, "DGGGGDG", false, []string{"ErrOutcomeUnknown"}},
 		{"a look is repeated", []httpmock.Responder{lost, says(503, ""), lost, says(200, deleted)}, "DGGG", true, nil},
 		{"what was not sent needs no look", []httpmock.Responder{fails(&netOpError), says(429, ""), ok}, "DDD", false, nil},
 		{"another answer stands, where no attempt was lost", []httpmock.Responder{says(404, `{"message":"No"}`)}, "D", false, []string{"ErrNotFound"}},
@@ -423,7 +442,7 @@ func TestALookSaysWhyItTellsNothing(t *testing.T) {
 	require.ErrorContains(t, err, `looking whether it did failed`)
 	require.NotErrorIs(t, err, flashback.ErrNotFound)
 
-	_, err = newWire(t, lost, lost).client(flashback.WithRetryBudget(0)).Organization.Users.Delete(t.Context(), "user-1")
+	_, err = newWire(t, lost).client(flashback.WithRetryBudget(0)).Organization.Users.Delete(t.Context(), "user-1")
 	require.ErrorIs(t, err, flashback.ErrRetryBudget)
 	require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
 
@@ -435,11 +454,111 @@ func TestALookSaysWhyItTellsNothing(t *testing.T) {
 	assert.Len(t, w.sent(), 1)
 	assert.Equal(t, 1, asError(t, err).Attempts)
 
+	mine := errors.New("mine")
+	asked := 0
+	_, err = newWire(t, lost).clientWithToken("", flashback.WithTokenSource(func(context.Context) (string, error) {
+		if asked++; asked > 1 {
+			return "", mine
+		}
+		return "access-token", nil
+	})).Organization.Users.Delete(t.Context(), "user-1")
+	require.ErrorIs(t, err, mine)
+	require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+
+	_, err = newWire(t, lost, says(429, "", "Retry-After", "120")).client().Organization.Users.Delete(t.Context(), "user-1")
+	assert.Equal(t, 2*time.Minute, asError(t, err).RetryAfter)
+	require.NotErrorIs(t, err, flashback.ErrRateLimited)
+
 	// A look is no retry.
 	w = newWire(t, lost, says(200, `{"id":"user-1","deletedAt":"2026-11-24T00:00:00.000Z"}`))
 	deletion, err := w.client(flashback.WithMaxRetries(0)).Organization.Users.Delete(t.Context(), "user-1")
 	require.NoError(t, err)
 	assert.True(t, deletion.Recovered)
+}
+
+func TestALookComesAfterTheWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Duration
+		began := time.Now()
+		note := func(answer httpmock.Responder) httpmock.Responder {
+			return func(req *http.Request) (*http.Response, error) {
+				at = append(at, time.Since(began))
+				return answer(req)
+			}
+		}
+		w := newWire(t, note(says(503, "", "Retry-After", "7")), note(says(200, `{"id":"user-1","deletedAt":null}`)), note(says(200, `{"success":true}`)))
+		_, err := w.client().Organization.Users.Delete(t.Context(), "user-1")
+		require.NoError(t, err)
+		assert.Equal(t, []time.Duration{0, 7 * time.Second, 7 * time.Second}, at)
+	})
+}
+
+// Looks are part of the budget: a dead server gets about one request per call, and
+// what is found by looking gives nothing back.
+func TestADeleteKeepsToTheBudget(t *testing.T) {
+	t.Parallel()
+	backend := flashbacktest.New(t)
+	backend.Decide(func(*http.Request) flashbacktest.Fault { return flashbacktest.Answer(503, "") })
+	client := backend.Client(flashback.WithRetryBudget(10), flashback.WithBackoff(0, 0))
+	for range 200 {
+		_, err := client.Organization.Users.Delete(t.Context(), "user-1")
+		require.ErrorIs(t, err, flashback.ErrServer)
+	}
+	assert.LessOrEqual(t, len(backend.Requests()), 220)
+}
+
+// net/http sends a request over HTTP/2 again if the server resets its stream with
+// PROTOCOL_ERROR, which it may do after it has acted.
+func TestWhatMustNotBeRepeatedIsNotSentAgainByTheTransport(t *testing.T) {
+	t.Parallel()
+	for _, m := range methods {
+		if m.name != "create" && m.name != "delete" && m.name != "resend the invitation" {
+			continue
+		}
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			requests, client := resettingClient(t)
+			_, err := m.call(t.Context(), client)
+			require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+			want := int64(1)
+			if m.name == "delete" {
+				want = 2 // it looked
+			} else {
+				require.ErrorContains(t, err, "kept from sending it again")
+			}
+			assert.Equal(t, want, requests.Load())
+		})
+	}
+}
+
+func TestAContextThatEndsIsInTheErrorOfACreate(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("shutting down")
+	for name, end := range map[string]func(context.Context) (context.Context, context.CancelFunc){
+		"canceled": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancelCause(ctx)
+			time.AfterFunc(time.Second, func() { cancel(cause) })
+			return ctx, func() { cancel(nil) }
+		},
+		"deadline": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeoutCause(ctx, time.Second, cause)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				backend, client := inBubble(t)
+				backend.Script(flashbacktest.LoseAnswer(flashbacktest.Stall))
+				ctx, cancel := end(t.Context())
+				defer cancel()
+				_, err := client.Organization.Users.Create(ctx, newUser)
+				require.ErrorIs(t, err, ctx.Err())
+				require.ErrorIs(t, err, cause)
+				require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+			})
+		})
+	}
 }
 
 func TestBadInputIsRefusedAndNothingIsSent(t *testing.T) {
@@ -472,7 +591,23 @@ func TestBadInputIsRefusedAndNothingIsSent(t *testing.T) {
 			return err
 		}, "another endpoint"},
 		"an update of nothing at all": {func() error { _, err := org.Update(ctx, "org-1", flashback.OrganizationUpdate{}); return err }, "set a field"},
-		"a nil context":               {func() error { _, err := users.List(nil); return err }, "context.Background()"}, //nolint:staticcheck // It is the subject.
+		"an e-mail address of white space": {func() error {
+			_, err := users.Create(ctx, flashback.NewUser{Email: " ", Password: newUser.Password})
+			return err
+		}, "e-mail address is empty"},
+		"another spelling of local": {func() error {
+			_, err := users.Create(ctx, flashback.NewUser{Email: "e", AuthMethod: "local"})
+			return err
+		}, "password is empty"},
+		"a password that is not UTF-8": {func() error {
+			_, err := users.Create(ctx, flashback.NewUser{Email: "e", Password: flashback.NewSecret("p\xe4ss")})
+			return err
+		}, "UTF-8"},
+		"a name that is not UTF-8": {func() error {
+			_, err := users.Update(ctx, "user-1", flashback.UserUpdate{Name: flashback.Ptr("\xff")})
+			return err
+		}, "UTF-8"},
+		"a nil context": {func() error { _, err := users.List(nil); return err }, "context.Background()"}, //nolint:staticcheck // It is the subject.
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := tt.call()
@@ -498,14 +633,22 @@ func TestAPasswordIsNowhere(t *testing.T) {
 	assert.Contains(t, fmt.Sprintf("%+v", user), "Password:[redacted]")
 	assert.Contains(t, fmt.Sprintf("%#v", user), "[redacted]")
 
-	for _, password := range []string{marked, "short", "<&>\"\t", "with a [bracket]"} {
+	for _, password := range []string{marked, "short", "<&>\"\t", "with a [bracket]", "pa<55>word", `it's-"mine"-\ok`, "pass word!9", "pässword😀"} {
 		user.Password = flashback.NewSecret(password)
 		quoted, err := json.Marshal(password)
 		require.NoError(t, err)
 		said := fmt.Sprintf(`{"success":false,"message":%s}`, quoted)
+		inMessage, err := json.Marshal(map[string]any{"message": "cannot handle {\"password\":" + string(quoted) + "}"})
+		require.NoError(t, err)
+		escaped := strings.NewReplacer("+", "%20", "%21", "!", "%27", "'", "%3C", "%3c").Replace(url.QueryEscape(password))
 		for _, answer := range []httpmock.Responder{
 			says(400, said, "X-Echo", password), says(409, said), says(500, said), says(302, "", "Location", "/?p="+password), says(502, password),
-			says(200, said), fails(fmt.Errorf("can't send %s", password)),
+			says(200, said), fails(fmt.Errorf("can't send %s", password)), fails(fmt.Errorf("malformed HTTP response %q", quoted)),
+			says(400, string(inMessage), "X-Echo", string(quoted), "X-Url", "100% sure: "+escaped), says(502, "<p>"+html.EscapeString(password)+"</p>"),
+			says(502, strings.NewReplacer("&", "&amp;", "'", "&#x27;", `"`, "&quot;", "<", "&lt;").Replace(password)), says(400, `{"message":"`+escaped+`"}`),
+			func(*http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: 400, Header: http.Header{}, Body: io.NopCloser(io.MultiReader(strings.NewReader("no: "+password[:len(password)-1]), iotest.ErrReader(io.ErrUnexpectedEOF)))}, nil
+			},
 		} {
 			var log bytes.Buffer
 			w := newWire(t, answer)
@@ -514,6 +657,10 @@ func TestAPasswordIsNowhere(t *testing.T) {
 			for _, text := range []string{err.Error(), e.Message, string(e.Body), fmt.Sprint(e.Header), log.String(), fmt.Sprintf("%+v", *e)} {
 				assert.NotContains(t, text, password)
 				assert.NotContains(t, text, strings.Trim(string(quoted), `"`))
+				assert.NotContains(t, text, escaped)
+				if len(password) > 8 {
+					assert.NotContains(t, text, password[:len(password)-1])
+				}
 			}
 		}
 	}

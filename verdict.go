@@ -37,16 +37,22 @@ type call struct {
 	spent    []string // tokens of the attempts before, where they were others
 	attempts int
 	looks    int // requests to look whether an attempt has taken effect
+	isLook   bool
 	last     attempt
-	then     next    // what may follow the last attempt
-	answer   *answer // the last that came, maybe of an attempt before the last
-	unsure   bool    // an attempt may have taken effect
+	abort    context.CancelCauseFunc // nil if the attempt may be sent more than once
+	then     next                    // what may follow the last attempt
+	answer   *answer                 // the last that came, maybe of an attempt before the last
+	unsure   bool                    // an attempt may have taken effect
 
-	renewed bool // a 401 has made the call try another token
-	retries int  // taken from the budget
-	waiting bool // for the next attempt
-	wait    time.Duration
-	stop    error // why there is no next attempt, where the last one does not say it
+	renewed    bool // a 401 has made the call try another token
+	maxRetries int
+	retries    int  // taken from the budget
+	replaced   int  // of these, by a look that settled the call
+	waiting    bool // for the next attempt
+	wait       time.Duration
+	retryAfter time.Duration // what a look was asked to wait
+	held       time.Duration // by the client's pacer
+	stop       error         // why there is no next attempt, where the last one does not say it
 }
 
 // outcome is a call that succeeded.
@@ -61,27 +67,34 @@ func (c *Client) do(ctx context.Context, op *operation, in input) (outcome, erro
 	if ctx == nil {
 		return outcome{}, invalid(op.name, in.id, errors.New("the context is nil; use context.Background()"))
 	}
-	run := &call{client: c, ctx: ctx, op: op, input: in}
-	if err := run.newRequest(httptrace.WithClientTrace(ctx, run.watch())); err != nil {
-		return outcome{}, invalid(op.name, in.id, err)
+	run := &call{client: c, ctx: ctx, op: op, input: in, maxRetries: c.maxRetries}
+	return run.do() //nolint:contextcheck // It has it.
+}
+
+func (c *call) do() (outcome, error) {
+	if err := c.newRequest(httptrace.WithClientTrace(c.ctx, c.watch())); err != nil {
+		return outcome{}, invalid(c.op.name, c.id, err)
 	}
-	if run.prepare(run.request.Request) == nil {
-		run.httpClient.Transport = run
-		run.httpClient.Jar = c.jar
-		run.httpClient.CheckRedirect = neverRedirect
-		run.retrier.HTTPClient = &run.httpClient
-		run.retrier.RetryMax = math.MaxInt // checkRetry alone decides
-		run.retrier.CheckRetry = run.checkRetry
-		run.retrier.Backoff = run.backoff
-		run.retrier.PrepareRetry = run.prepare
+	if c.prepare(c.request.Request) == nil {
+		c.httpClient.Transport = c
+		c.httpClient.Jar = c.client.jar
+		c.httpClient.CheckRedirect = neverRedirect
+		c.retrier.HTTPClient = &c.httpClient
+		c.retrier.RetryMax = math.MaxInt // checkRetry alone decides
+		c.retrier.CheckRetry = c.checkRetry
+		c.retrier.Backoff = c.backoff
+		c.retrier.PrepareRetry = c.prepare
 		// Do returns less than the call knows: it drops the last answer where the
 		// context ended during a wait.
-		_, _ = run.retrier.Do(&run.request) //nolint:bodyclose // RoundTrip has read and closed it.
-		if run.waiting && run.stop == nil {
-			run.stop = contextError(ctx)
+		_, _ = c.retrier.Do(&c.request) //nolint:bodyclose // RoundTrip has read and closed it.
+		if c.waiting {
+			c.stop = contextError(c.ctx)
 		}
 	}
-	return run.verdict()
+	if c.stop == nil {
+		_ = c.settle() // no attempt follows
+	}
+	return c.verdict()
 }
 
 func neverRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -89,6 +102,11 @@ func neverRedirect(*http.Request, []*http.Request) error { return http.ErrUseLas
 // prepare gets the token of the next attempt, and gives its request a header. An
 // empty one, because http.Client copies what is in it, for redirects.
 func (c *call) prepare(req *http.Request) error {
+	c.waiting = false
+	if err := c.settle(); err != nil {
+		c.replaced = 1
+		return err
+	}
 	if c.then != renewToken { // else mayRetry has just asked
 		token, err := c.askToken()
 		if err != nil {
@@ -129,36 +147,43 @@ func (c *call) record() {
 	}
 }
 
-// settle is for what must not be repeated after an attempt that may have taken
-// effect: where one can look whether it did, it looks.
-func (c *call) settle() {
-	if !c.unsure || c.op.repeat != once || c.then == done {
-		return
+// errSettled keeps an attempt from being made.
+var errSettled = errors.New("settled")
+
+// settle looks whether an attempt has taken effect, where one must not be repeated
+// otherwise. Its error says that there must be no further attempt.
+func (c *call) settle() error {
+	if c.op.look == nil || !c.unsure || c.then == done || c.then == wasNotNeeded {
+		return nil
 	}
-	if c.op.look == nil {
+	look := &call{client: c.client, ctx: c.ctx, op: c.op.look, input: c.input, isLook: true}
+	look.maxRetries = max(0, c.maxRetries-c.attempts-c.looks)
+	found, err := look.do()
+	c.looks += look.attempts
+	c.held += look.held
+	if err != nil {
 		c.then = giveUp
-		return
+		c.stop = causes{opaqueError("looking whether it did failed: " + err.Error())}.and(look.stop)
+		c.retryAfter = retryAfter(look.header())
+		return errSettled
 	}
-	found, err := c.client.do(c.ctx, c.op.look, input{id: c.id})
-	var failed *Error
-	switch {
-	case errors.As(err, &failed):
-		c.looks += failed.Attempts
-		c.then, c.stop = giveUp, lookError{failed}
-		return
-	case c.op.isSo(found.answer.data):
+	switch did, told := c.op.did(found.answer.data, c.id); {
+	case !told:
+		c.then, c.stop = giveUp, errors.New("looking whether it did told nothing")
+		return errSettled
+	case did:
 		c.then, c.answer = wasNotNeeded, found.answer
+		return errSettled
 	}
-	c.looks += found.attempts
+	return nil
 }
 
-// lookError is a look that told nothing. It matches what ended it, but not the
-// kind of its answer, which is not that of the call.
-type lookError struct{ failed *Error }
-
-func (e lookError) Error() string { return "looking whether it did failed: " + e.failed.Error() }
-func (e lookError) Is(target error) bool {
-	return (target == context.Canceled || target == context.DeadlineExceeded || target == ErrRetryBudget) && errors.Is(e.failed, target)
+// header is that of the last answer.
+func (c *call) header() http.Header {
+	if c.answer == nil {
+		return nil
+	}
+	return c.answer.header
 }
 
 // verdict is what the caller is told: a success, a recovered success, a failure,
@@ -166,16 +191,18 @@ func (e lookError) Is(target error) bool {
 func (c *call) verdict() (outcome, error) {
 	recovered := c.then == wasNotNeeded && c.unsure
 	if c.then != done && !recovered {
-		c.client.budget.giveBack(int64(c.retries-max(0, c.attempts-1)) * retryTenths) // those that were not sent
+		c.client.budget.giveBack(int64(c.retries-c.replaced-max(0, c.attempts-1)) * retryTenths) // those that were not sent
 		err := c.failure()
 		if err.OutcomeUnknown {
 			c.log(slog.LevelWarn, "flashback: outcome unknown", slog.Any("error", err))
 		}
 		return outcome{}, err
 	}
-	if c.retries == 0 {
+	switch {
+	case c.retries == 0 && c.isLook: // it is a part of another call
+	case c.retries == 0:
 		c.client.budget.giveBack(1)
-	} else {
+	default:
 		c.client.budget.giveBack(int64(c.retries) * retryTenths)
 	}
 	c.answer.message = c.redact(c.answer.message)
@@ -198,7 +225,7 @@ func (c *call) log(level slog.Level, msg string, attrs ...slog.Attr) {
 		return
 	}
 	c.client.log.LogAttrs(c.ctx, level, msg, append([]slog.Attr{
-		slog.String("op", c.op.name), slog.String("id", c.id), slog.Int("attempts", c.attempts),
+		slog.String("op", c.op.name), slog.String("id", c.id), slog.Int("attempts", c.attempts+c.looks),
 	}, attrs...)...)
 }
 
