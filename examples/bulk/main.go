@@ -1,0 +1,173 @@
+// Command bulk activates many soft-deleted users, and can be stopped and run again at
+// any time: a journal has each user's verdict, and a run does what is not settled yet.
+//
+//	bulk -ids deleted.txt               # one ID a line; - is standard input
+//	bulk -deleted-since 2026-11-01      # or all users deleted since then
+//	bulk                                # go on with what the journal has
+//
+// The token comes from FLASHBACK_ACCESS_TOKEN or from -token-file; the address from
+// FLASHBACK_BASE_URL, if it is not the real backend's.
+//
+// The exit status is 0 if every user is active, 1 if some can't be activated, 3 if
+// there is something left to do, so that the command should be run again, and 2 if it
+// could not be done at all.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	flashback "github.com/flashbacknetwork/flashback-go"
+)
+
+const (
+	allActive    = 0
+	someRefused  = 1
+	couldNot     = 2
+	somethingDue = 3
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, which loses nothing either
+	status, err := run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bulk:", err)
+	}
+	stop()
+	os.Exit(status)
+}
+
+// options are the flags.
+type options struct {
+	source    source
+	journal   string
+	tokenFile string
+	workers   int
+	dryRun    bool
+	demo      bool
+	demoUsers int
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bulk", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.source.file, "ids", "", "a `file` with one user ID a line; - is standard input")
+	flags.Func("deleted-since", "activate all users deleted since `when`: a date, a time (RFC 3339), or a duration such as 48h", o.source.parseSince)
+	flags.StringVar(&o.journal, "journal", "bulk.jsonl", "the `file` with the verdicts, which a later run goes on with")
+	flags.StringVar(&o.tokenFile, "token-file", "", "a `file` with the access token, in place of FLASHBACK_ACCESS_TOKEN")
+	flags.IntVar(&o.workers, "workers", 16, "how many users at a time")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "say who would be activated, and change nothing")
+	flags.BoolVar(&o.demo, "demo", false, "run against a fake backend with faults and a rate limit")
+	flags.IntVar(&o.demoUsers, "demo-users", 5000, "how many users that has")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("%q is no flag; give IDs with -ids", flags.Arg(0))
+	case o.workers < 1:
+		return o, errors.New("-workers needs at least 1")
+	case o.demo && o.source != (source{}):
+		return o, errors.New("-demo has users of its own; leave -ids and -deleted-since out")
+	case o.source.file != "" && !o.source.since.IsZero():
+		return o, errors.New("give -ids or -deleted-since, not both")
+	}
+	o.source.all = o.demo
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, env func(string) string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return allActive, err
+	}
+	if err != nil {
+		return couldNot, err
+	}
+	client, closeClient, err := connect(o, env)
+	if err != nil {
+		return couldNot, err
+	}
+	defer closeClient()
+
+	j, err := openJournal(o.journal, o.dryRun)
+	if err != nil {
+		return couldNot, err
+	}
+	defer j.close()
+	ids, err := o.source.read(ctx, client, stdin)
+	if err != nil {
+		return couldNot, err
+	}
+	if err := j.plan(ids); err != nil {
+		return couldNot, err
+	}
+	todo := j.due()
+	if o.dryRun {
+		for _, id := range todo {
+			fmt.Fprintln(stdout, id)
+		}
+		fmt.Fprintf(stderr, "%d users would be activated; %d are settled\n", len(todo), j.settled())
+		return allActive, nil
+	}
+	w := &work{users: client.Organization.Users, journal: j, workers: o.workers, bar: newProgress(stderr, len(todo))}
+	err = w.all(ctx, todo)
+	w.bar.finish()
+	summary(stdout, j)
+	left := len(j.due())
+	switch {
+	case err != nil:
+		return couldNot, err
+	case left > 0:
+		if ctx.Err() != nil {
+			fmt.Fprintln(stderr, "stopped; all that was begun is done.")
+		}
+		again := "bulk -journal " + o.journal
+		if o.demo {
+			again += " -demo"
+		}
+		fmt.Fprintf(stderr, "%d users are left. To go on: %s\n", left, again)
+		return somethingDue, nil
+	case j.refused() > 0:
+		return someRefused, nil
+	}
+	return allActive, nil
+}
+
+// connect returns a client of the backend, or of the demo's.
+func connect(o options, env func(string) string) (*flashback.Client, func(), error) {
+	if o.demo {
+		d, err := newDemo(o.journal+".backend", o.demoUsers)
+		if err != nil {
+			return nil, nil, err
+		}
+		client, err := flashback.NewClient(d.Token(), flashback.WithBaseURL(d.URL))
+		return client, d.Close, err
+	}
+	token := env("FLASHBACK_ACCESS_TOKEN")
+	if o.tokenFile != "" {
+		text, err := os.ReadFile(o.tokenFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		token = strings.TrimSpace(string(text))
+	}
+	if token == "" {
+		return nil, nil, errors.New("there is no access token: set FLASHBACK_ACCESS_TOKEN or give -token-file (or try -demo)")
+	}
+	opts := []flashback.Option{flashback.WithUserAgent("flashback-bulk")}
+	if base := env("FLASHBACK_BASE_URL"); base != "" {
+		opts = append(opts, flashback.WithBaseURL(base))
+	}
+	client, err := flashback.NewClient(token, opts...)
+	return client, func() {}, err
+}

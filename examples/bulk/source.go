@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	flashback "github.com/flashbacknetwork/flashback-go"
+)
+
+// source is where IDs come from; the zero source has none but the journal's.
+type source struct {
+	file  string // - is standard input
+	since time.Time
+	all   bool
+}
+
+func (s *source) parseSince(when string) error {
+	if ago, err := time.ParseDuration(when); err == nil {
+		if ago <= 0 {
+			return errors.New("a duration must be more than 0")
+		}
+		s.since = time.Now().Add(-ago)
+		return nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.ParseInLocation(layout, when, time.Local); err == nil {
+			s.since = at
+			return nil
+		}
+	}
+	return errors.New("give a date like 2026-11-01, a time like 2026-11-01T08:00:00Z, or a duration like 48h")
+}
+
+func (s *source) read(ctx context.Context, client *flashback.Client, stdin io.Reader) ([]string, error) {
+	switch {
+	case s.file == "-":
+		return readIDs(stdin)
+	case s.file != "":
+		f, err := os.Open(s.file)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = f.Close() }() // it was only read
+		return readIDs(f)
+	case s.all || !s.since.IsZero():
+		return s.list(ctx, client)
+	}
+	return nil, nil
+}
+
+// readIDs reads one ID a line; empty lines and those that begin with # are left out.
+func readIDs(r io.Reader) ([]string, error) {
+	var ids []string
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		if id := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff")); id != "" && !strings.HasPrefix(id, "#") {
+			ids = append(ids, id)
+		}
+	}
+	return ids, lines.Err()
+}
+
+// list reads who has been deleted since the time. Whose date can't be read is among
+// them, since nobody may be forgotten.
+func (s *source) list(ctx context.Context, client *flashback.Client) ([]string, error) {
+	list, err := client.Organization.Users.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing the users: %w", err)
+	}
+	if list.Total > len(list.Users) {
+		return nil, fmt.Errorf("the server has sent %d of %d users; give the IDs with -ids", len(list.Users), list.Total)
+	}
+	var ids []string
+	for _, user := range list.Deleted() {
+		if user.DeletedAt.IsZero() || !user.DeletedAt.Before(s.since) {
+			ids = append(ids, user.ID)
+		}
+	}
+	return ids, nil
+}
