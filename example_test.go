@@ -301,3 +301,31 @@ func ExampleOrganizationService_Update() {
 	fmt.Println(org.Name, "in", org.City)
 	// Output: Organization 1 in Zürich
 }
+
+// Queues deliver twice. To a job, a user who is active already is done: it asked for
+// an active user, and an earlier delivery may have made one. Somebody who has just
+// pressed a button asked for something else, and should be told that there was
+// nothing to bring back.
+func ExampleUsersService_Activate_redelivery() {
+	backend := flashbacktest.NewServer()
+	defer backend.Close()
+	backend.AddDeletedUser("user-1")
+	users := backend.Client().Organization.Users
+
+	job := func(ctx context.Context, userID string) error {
+		_, err := users.Activate(ctx, userID)
+		if errors.Is(err, flashback.ErrUserNotDeleted) {
+			return nil // a delivery before this one has done it
+		}
+		return err // and with any error, the queue delivers again
+	}
+	for range 2 {
+		fmt.Println("job:", job(context.Background(), "user-1"))
+	}
+	_, err := users.Activate(context.Background(), "user-1")
+	fmt.Println("button:", err)
+	// Output:
+	// job: <nil>
+	// job: <nil>
+	// button: flashback: organization.users.activate "user-1": user not deleted (bad request): User is not deleted (HTTP 400)
+}

@@ -191,9 +191,18 @@ func WithoutPacing() Option {
 	}
 }
 
-// WithLogger logs each retry, and each call that ended as recovered or with an
-// unknown outcome. The token is never logged. By default, and with nil, nothing
-// is logged.
+// WithLogger logs these records, and no others. Their messages and keys stay as they
+// are. All have "op", "id" and "attempts" (so far).
+//
+//   - "flashback: retrying", at Info: before each wait for another attempt, with
+//     "status" or, if no answer came, "error", and "wait".
+//   - "flashback: recovered", at Info: a success with Recovered set, with "message".
+//   - "flashback: outcome unknown", at Warn: with "error".
+//   - "flashback: held back", at Debug: before each wait for a turn after a 429, with
+//     "wait".
+//
+// Tokens and passwords are in none of them. By default, and with nil, nothing is
+// logged.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *Client) error {
 		c.log = l
