@@ -117,6 +117,42 @@ func TestREADME(t *testing.T) {
 	})
 }
 
+// The blocks of docs/testing.md are whole test files, which run as they stand.
+func TestTestingPage(t *testing.T) {
+	t.Parallel()
+	blocks := codeBlocks(readFile(t, "docs/testing.md"), "go")
+	require.Len(t, blocks, 3)
+	user := newUserModule(t, flashbacktest.New(t))
+	for i, want := range []string{"TestRestore", "TestRestoreAll", "TestEachError"} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			dir := user.write(t, "my_test.go", blocks[i])
+			assert.Contains(t, user.goCommand(t, "test", "-v", dir), "--- PASS: "+want+" ")
+		})
+	}
+}
+
+// What docs/operating.md says of the log is what the doc comment of WithLogger says, and
+// its pattern is that of the example.
+func TestOperatingPage(t *testing.T) {
+	t.Parallel()
+	page, options, example := readFile(t, "docs/operating.md"), readFile(t, "options.go"), readFile(t, "example_test.go")
+	records := regexp.MustCompile("`(flashback: [a-z ]+)` \\| ([A-Z][a-z]+) \\|").FindAllStringSubmatch(page, -1)
+	require.Len(t, records, 4)
+	for _, r := range records {
+		assert.Contains(t, options, `"`+r[1]+`", at `+r[2]+`:`)
+	}
+	assert.Equal(t, 4, strings.Count(options, `"flashback: `))
+	for _, name := range regexp.MustCompile(`\bErr[A-Z]\w+`).FindAllString(readFile(t, "errors.go"), -1) {
+		if name != "ErrBadRequest" && name != "ErrInvalidArgument" { // no outage
+			assert.Contains(t, page, name)
+		}
+	}
+	for line := range strings.Lines(codeBlocks(page, "go")[0]) {
+		assert.Contains(t, example, strings.TrimSpace(line))
+	}
+}
+
 // The table of options has every option, with the default that its doc comment
 // states.
 func TestREADMEOptions(t *testing.T) {
@@ -173,12 +209,14 @@ func TestREADMEErrors(t *testing.T) {
 	assert.NotZero(t, found)
 }
 
-func TestREADMELinks(t *testing.T) {
+func TestPagesLinkToWhatIsThere(t *testing.T) {
 	t.Parallel()
-	links := regexp.MustCompile(`\]\(([^):]+)\)`).FindAllStringSubmatch(readFile(t, "README.md"), -1)
-	require.NotEmpty(t, links)
-	for _, link := range links {
-		assert.FileExists(t, link[1])
+	for _, page := range []string{"README.md", "docs/operating.md", "docs/proof.md"} {
+		links := regexp.MustCompile(`\]\(([^):]+)\)`).FindAllStringSubmatch(readFile(t, page), -1)
+		for _, link := range links {
+			_, err := os.Stat(filepath.Join(filepath.Dir(page), link[1]))
+			assert.NoError(t, err, page)
+		}
 	}
 }
 

@@ -75,7 +75,7 @@ func values(s tracetest.SpanStub, keys ...attribute.Key) (found []string) {
 	for _, a := range s.Attributes {
 		for _, key := range keys {
 			if a.Key == key {
-				found = append(found, string(key)+"="+a.Value.Emit())
+				found = append(found, string(key)+"="+a.Value.String())
 			}
 		}
 	}
