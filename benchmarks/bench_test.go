@@ -96,14 +96,15 @@ func TestVersionsAreKnown(t *testing.T) {
 
 func TestABrokenLimitIsFound(t *testing.T) {
 	t.Parallel()
-	r := &results{memory: []speed{hand: {allocs: 46}, ours: {allocs: 46}}, crowd: []crowd{ours: {connections: 80}}, verdicts: []verdicts{ours: {}}}
+	r := &results{memory: []speed{hand: {allocs: 46}, ours: {allocs: 46}}, crowd: []crowd{ours: {connections: 80}}, verdicts: []verdicts{ours: {}}, limited: []outcome{ours: {requests: limitCalls * 11 / 10}}}
 	if broken := r.limits(); broken != nil {
 		t.Error(broken)
 	}
 	r.memory[ours].allocs++
 	r.crowd[ours].connections++
 	r.verdicts[ours].givenUp++
-	if broken := r.limits(); len(broken) != 3 {
+	r.limited[ours].lost++
+	if broken := r.limits(); len(broken) != 4 {
 		t.Error(broken)
 	}
 }

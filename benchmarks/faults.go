@@ -169,18 +169,24 @@ func (h *theatre) play(s *session, v *verdicts, schedule ...ending) {
 	}
 }
 
-// measureOutage makes calls by 32 workers, in fake time, of which each request is
-// answered 503 where fails says so.
-func measureOutage(t *testing.T, c caller, calls int, fails func(request int) bool) (requests, lost int, failed error) {
+// outcome is what many calls came to.
+type outcome struct {
+	requests, lost int
+	time           time.Duration
+}
+
+// measureCalls makes calls by 32 workers, in fake time. What refuse returns is the
+// answer to a request, unless it is nil.
+func measureCalls(t *testing.T, c caller, calls int, refuse func(request int, req *http.Request) *http.Response) (o outcome, failed error) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
 		var mu sync.Mutex
 		s, err := c.open("https://api.example.com", token, memory(func(req *http.Request) *http.Response {
 			mu.Lock()
 			defer mu.Unlock()
-			requests++
-			if fails(requests) {
-				return answer(req, http.StatusServiceUnavailable, "")
+			o.requests++
+			if resp := refuse(o.requests, req); resp != nil {
+				return resp
 			}
 			return success(req)
 		}))
@@ -188,17 +194,51 @@ func measureOutage(t *testing.T, c caller, calls int, fails func(request int) bo
 			failed = err
 			return
 		}
+		begun := time.Now()
 		_ = each(32, calls, func(int) error {
 			err := s.activate(context.Background(), "user-1")
 			if err != nil {
 				mu.Lock()
-				lost++
+				o.lost++
 				mu.Unlock()
 			}
 			return err
 		})
+		o.time = time.Since(begun)
 	})
-	return requests, lost, failed
+	return o, failed
+}
+
+// isDown is a server that answers 503, to some or to all.
+func isDown(fails func(request int) bool) func(int, *http.Request) *http.Response {
+	return func(request int, req *http.Request) *http.Response {
+		if !fails(request) {
+			return nil
+		}
+		return answer(req, http.StatusServiceUnavailable, "")
+	}
+}
+
+const (
+	limitRate, limitBurst = 200, 20 // requests a second, and at once
+	limitCalls            = 3000
+)
+
+// limits is a server that takes so many requests a second; the rest get 429.
+func limits() func(int, *http.Request) *http.Response {
+	left, last := float64(limitBurst), time.Time{}
+	return func(_ int, req *http.Request) *http.Response {
+		now := time.Now()
+		left = min(limitBurst, left+now.Sub(last).Seconds()*limitRate)
+		last = now
+		if left >= 1 {
+			left--
+			return nil
+		}
+		resp := answer(req, http.StatusTooManyRequests, "")
+		resp.Header.Set("Retry-After", "1")
+		return resp
+	}
 }
 
 // oneInFive is the same fifth of the requests for everyone.

@@ -51,6 +51,7 @@ type results struct {
 	deadRequests     []float64 // per call
 	lost             []int
 	lostOf           int
+	limited          []outcome
 	habits           [][]bool // by question
 }
 
@@ -79,16 +80,21 @@ func measure(t *testing.T, brief bool) (*results, error) {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
 		r.verdicts = append(r.verdicts, v)
-		requests, _, err := measureOutage(t, c, deadCalls, func(int) bool { return true })
+		dead, err := measureCalls(t, c, deadCalls, isDown(func(int) bool { return true })) //nolint:bodyclose // Who asked closes it.
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
-		r.deadRequests = append(r.deadRequests, float64(requests)/deadCalls)
-		_, lost, err := measureOutage(t, c, r.lostOf, oneInFive)
+		r.deadRequests = append(r.deadRequests, float64(dead.requests)/deadCalls)
+		some, err := measureCalls(t, c, r.lostOf, isDown(oneInFive)) //nolint:bodyclose // Who asked closes it.
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
-		r.lost = append(r.lost, lost)
+		r.lost = append(r.lost, some.lost)
+		limited, err := measureCalls(t, c, limitCalls, limits()) //nolint:bodyclose // Who asked closes it.
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.name, err)
+		}
+		r.limited = append(r.limited, limited)
 	}
 	for _, h := range habits {
 		t.Log(h.question)
@@ -124,6 +130,9 @@ func (r *results) limits() (broken []error) {
 	}
 	if v := r.verdicts[ours]; v.wrong+v.givenUp > 0 {
 		broken = append(broken, fmt.Errorf("of %d calls under faults, %d wrong verdicts and %d given up", v.calls, v.wrong, v.givenUp))
+	}
+	if l := r.limited[ours]; l.lost > 0 || l.requests > limitCalls*11/10 {
+		broken = append(broken, fmt.Errorf("under a rate limit, %d calls lost and %d requests for %d calls", l.lost, l.requests, limitCalls))
 	}
 	return broken
 }

@@ -46,10 +46,10 @@ func (r *results) show() error {
 
 func (r *results) summary() string {
 	var b strings.Builder
-	b.WriteString(table([]string{"wrong", "given up", "dead server: requests per call", "64 workers: connections", "allocations", "time in memory", "on loopback"}, func(i int) []string {
+	b.WriteString(table([]string{"wrong", "given up", "dead server: requests per call", "rate limit: calls lost", "64 workers: connections", "allocations", "time in memory", "on loopback"}, func(i int) []string {
 		v := r.verdicts[i]
 		return []string{
-			share(v.wrong, v.calls), share(v.givenUp, v.calls), fmt.Sprintf("%.2f", r.deadRequests[i]), strconv.FormatInt(r.crowd[i].connections, 10),
+			share(v.wrong, v.calls), share(v.givenUp, v.calls), fmt.Sprintf("%.2f", r.deadRequests[i]), share(r.limited[i].lost, limitCalls), strconv.FormatInt(r.crowd[i].connections, 10),
 			strconv.FormatInt(r.memory[i].allocs, 10), fmt.Sprintf("%.2f", r.memory[i].ratio), fmt.Sprintf("%.2f", r.loopback[i].ratio),
 		}
 	}))
@@ -107,6 +107,16 @@ func (r *results) markdown() string {
 		"*Given up* is any other error: a lost answer, a 5xx, an answer that can't be decoded. *Done in silence* counts those "+
 		"among them that had taken effect, where the error does not say that they may have. The caller's deadline is %v, in fake time.",
 		r.verdicts[hand].calls, patience)
+	best := time.Duration(float64(limitCalls-limitBurst) / limitRate * float64(time.Second))
+	b.WriteString(table([]string{"rate limit: requests per call", "calls lost", "time", "× the best possible"}, func(i int) []string {
+		l := r.limited[i]
+		return []string{
+			fmt.Sprintf("%.2f", float64(l.requests)/limitCalls), share(l.lost, limitCalls),
+			l.time.Round(100 * time.Millisecond).String(), fmt.Sprintf("%.2f", l.time.Seconds()/best.Seconds()),
+		}
+	}))
+	say("The rate limit: %s calls by 32 workers, in fake time, to a server that takes %d requests a second (%d at once) and answers the rest 429 "+
+		"with `Retry-After: 1`. Who loses calls may be faster than is possible without.", thousands(limitCalls), limitRate, limitBurst)
 	say("The faults: %s. “Acted” means that the call took effect.", endingNames())
 	say("A dead server answers every request with 503.")
 

@@ -122,7 +122,7 @@ var mutants = []mutant{
 	// Rate limits.
 	{"first attempts are held back too", "attempt.go", "if c.stop = c.hold(); c.stop != nil {", "if c.attempts > 0 && c.hold() != nil {"},
 	{"the rate grows", "pace.go", "p.rate += paceFast", "_ = p"},
-	{"the rate falls", "pace.go", "max(paceLeast, p.rate*fall)", "max(paceLeast, p.rate)"},
+	{"the rate falls", "pace.go", "max(paceLeast, p.rate*fall)", "max(fall, p.rate)"},
 	{"a refusal of an earlier round tells nothing new", "pace.go", "round != p.round.Load() || now.Sub(p.fell) < p.least()", "false"},
 	{"the pacing ends", "pace.go", "now.Sub(p.refused) > paceQuiet", "false"},
 	{"no call is held back past its deadline", "pace.go", "bounded && !p.next.Before(deadline)", "false"},
