@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -24,14 +25,24 @@ const (
 	alreadyActive verdict = "already active"
 	notFound      verdict = "not found"
 	invalid       verdict = "invalid" // no user can have this ID
+
+	planComplete verdict = "plan complete" // of nobody: all IDs before it are the plan
 )
+
+func (v verdict) known() bool {
+	switch v {
+	case planned, unknown, failed, forbidden, activated, recovered, alreadyActive, notFound, invalid, planComplete:
+		return true
+	}
+	return false
+}
 
 // settled tells whether there is nothing left to do.
 func (v verdict) settled() bool {
 	switch v {
 	case activated, recovered, alreadyActive, notFound, invalid:
 		return true
-	case planned, unknown, failed, forbidden:
+	case planned, unknown, failed, forbidden, planComplete:
 	}
 	return false
 }
@@ -42,7 +53,7 @@ func (v verdict) active() bool { return v == activated || v == recovered || v ==
 // entry is a line of the journal.
 type entry struct {
 	Time     time.Time `json:"time"`
-	ID       string    `json:"id"`
+	ID       string    `json:"id,omitempty"`
 	Verdict  verdict   `json:"verdict"`
 	Attempts int       `json:"attempts,omitempty"`
 	Error    string    `json:"error,omitempty"`
@@ -51,11 +62,13 @@ type entry struct {
 // journal is a file with one JSON object a line, of which the last one about a user
 // counts. What append has returned for is on the disk.
 type journal struct {
-	file *os.File // nil in a dry run
+	file *os.File // nil in a dry run without one
 
 	mu     sync.Mutex
 	ids    []string // in the order in which they were planned
 	latest map[string]verdict
+	why    map[verdict]string // an example of an error
+	whole  bool               // the plan is
 
 	// One write and one sync serve all entries that came while the last one ran.
 	pending bytes.Buffer
@@ -64,44 +77,101 @@ type journal struct {
 	broken  error // after which nothing is written
 }
 
-// openJournal reads a journal and leaves it ready for more. What a killed run has
-// half written at its end is cut off.
-func openJournal(path string, readOnly bool) (*journal, error) {
-	j := &journal{latest: map[string]verdict{}}
-	text, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	whole := bytes.LastIndexByte(text, '\n') + 1
-	for n, line := range bytes.Split(text[:whole], []byte("\n")) {
-		if len(line) == 0 {
-			continue
-		}
-		var e entry
-		if err := json.Unmarshal(line, &e); err != nil || e.ID == "" {
-			return nil, fmt.Errorf("%s, line %d, is not of a journal; give another file with -journal", path, n+1)
-		}
-		j.note(e)
-	}
-	if readOnly {
-		return j, nil
-	}
-	j.file, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+// header is the first line of a journal: what it is, and whose users it is about.
+type header struct {
+	Journal string `json:"journal"`
+	Backend string `json:"backend"`
+}
+
+const format = "flashback bulk 1"
+
+// openJournal opens the journal of a backend, or begins one, and leaves it ready for
+// more. What a killed run has half written at its end is cut off. In a dry run it
+// only reads.
+func openJournal(path, backend string, dryRun bool) (*journal, error) {
+	j := &journal{latest: map[string]verdict{}, why: map[verdict]string{}, whole: true}
+	first, err := json.Marshal(header{format, backend})
 	if err != nil {
 		return nil, err
 	}
-	if err := lock(j.file); err != nil {
-		return nil, fmt.Errorf("%s is in use by another run", path)
+	first = append(first, '\n')
+	flags := os.O_RDWR | os.O_CREATE
+	if dryRun {
+		flags = os.O_RDONLY
 	}
-	if err := j.file.Truncate(int64(whole)); err != nil {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file; give another with -journal", path)
+	}
+	f, err := os.OpenFile(path, flags, 0o600)
+	if dryRun && errors.Is(err, os.ErrNotExist) {
+		return j, nil
+	}
+	if err != nil {
 		return nil, err
 	}
-	_, err = j.file.Seek(int64(whole), 0)
-	return j, err
+	j.file = f
+	if err := j.read(path, first, dryRun); err != nil {
+		j.close()
+		return nil, err
+	}
+	return j, nil
+}
+
+func (j *journal) read(path string, first []byte, dryRun bool) error {
+	if !dryRun {
+		if err := lock(j.file); err != nil { // before anything is read that another run may still change
+			return fmt.Errorf("%s is in use by another run", path)
+		}
+	}
+	text, err := io.ReadAll(j.file)
+	if err != nil {
+		return err
+	}
+	begun, rest, found := bytes.Cut(text, []byte("\n"))
+	if found {
+		var h header
+		if json.Unmarshal(begun, &h) != nil || h.Journal != format {
+			return fmt.Errorf("%s is not a journal; give another file with -journal", path)
+		}
+		if !bytes.Equal(begun, first[:len(first)-1]) {
+			return fmt.Errorf("%s is about the users of %s; give another file with -journal", path, h.Backend)
+		}
+	} else if !bytes.HasPrefix(first, text) {
+		return fmt.Errorf("%s is not a journal; give another file with -journal", path)
+	}
+	whole := bytes.LastIndexByte(text, '\n') + 1
+	n := 1
+	for line := range bytes.Lines(rest[:max(0, whole-len(begun)-1)]) {
+		n++
+		var e entry
+		if err := json.Unmarshal(line, &e); err != nil || !e.Verdict.known() || (e.ID == "") != (e.Verdict == planComplete) {
+			return fmt.Errorf("%s, line %d, is no line of a journal; remove the line, or give another file with -journal", path, n)
+		}
+		j.note(e)
+	}
+	if dryRun {
+		return nil
+	}
+	if err := j.file.Truncate(int64(whole)); err != nil {
+		return err
+	}
+	if _, err = j.file.Seek(int64(whole), io.SeekStart); err == nil && whole == 0 {
+		_, err = j.file.Write(first)
+	}
+	return err
 }
 
 // note remembers an entry. The mutex is held, or there is no other goroutine yet.
 func (j *journal) note(e entry) {
+	if e.Verdict == planComplete || e.Verdict == planned {
+		j.whole = e.Verdict == planComplete
+	}
+	if e.Verdict == planComplete {
+		return
+	}
+	if e.Error != "" && j.why[e.Verdict] == "" {
+		j.why[e.Verdict] = e.Error
+	}
 	before, known := j.latest[e.ID]
 	if !known {
 		j.ids = append(j.ids, e.ID)
@@ -114,25 +184,36 @@ func (j *journal) note(e entry) {
 // plan adds the IDs that are new. From then on the journal alone knows who is to be
 // activated: a list of the deleted users no longer has those who were when a run was
 // killed.
-func (j *journal) plan(ids []string) error {
+func (j *journal) plan(ids []string, dryRun bool) error {
+	wasWhole := j.whole
 	var lines bytes.Buffer
+	encoder := json.NewEncoder(&lines)
 	for _, id := range ids {
 		if _, known := j.latest[id]; known {
 			continue
 		}
 		e := entry{Time: time.Now().UTC(), ID: id, Verdict: planned}
 		j.note(e)
-		if err := json.NewEncoder(&lines).Encode(e); err != nil {
+		if err := encoder.Encode(e); err != nil {
 			return err
 		}
 	}
-	if j.file == nil || lines.Len() == 0 {
+	if dryRun || wasWhole && lines.Len() == 0 {
 		return nil
 	}
-	if _, err := j.file.Write(lines.Bytes()); err != nil {
+	end := entry{Time: time.Now().UTC(), Verdict: planComplete}
+	j.note(end)
+	if err := encoder.Encode(end); err != nil {
 		return err
 	}
-	return j.file.Sync()
+	_, err := j.file.Write(lines.Bytes())
+	if err == nil {
+		err = j.file.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("the users can't be written to the journal; run it again with the same ones: %w", err)
+	}
+	return nil
 }
 
 // append writes an entry and returns once it is on the disk.
@@ -195,12 +276,10 @@ func (j *journal) due() []string {
 	return ids
 }
 
-func (j *journal) settled() int { return len(j.ids) - len(j.due()) }
-
-// refused counts the users who are settled and not active.
-func (j *journal) refused() (n int) {
+// count counts the users with verdicts of a kind.
+func (j *journal) count(kind func(verdict) bool) (n int) {
 	for _, v := range j.latest {
-		if v.settled() && !v.active() {
+		if kind(v) {
 			n++
 		}
 	}

@@ -8,9 +8,9 @@
 // The token comes from FLASHBACK_ACCESS_TOKEN or from -token-file; the address from
 // FLASHBACK_BASE_URL, if it is not the real backend's.
 //
-// The exit status is 0 if every user is active, 1 if some can't be activated, 3 if
-// there is something left to do, so that the command should be run again, and 2 if it
-// could not be done at all.
+// The exit status is 0 if every user is active, 1 if some can't be activated (by this
+// token, at least), 3 if there is something left to do, so that the command should be
+// run again, and 2 if it could not be done at all.
 package main
 
 import (
@@ -21,6 +21,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -61,8 +62,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bulk", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.source.file, "ids", "", "a `file` with one user ID a line; - is standard input")
-	flags.Func("deleted-since", "activate all users deleted since `when`: a date, a time (RFC 3339), or a duration such as 48h", o.source.parseSince)
-	flags.StringVar(&o.journal, "journal", "bulk.jsonl", "the `file` with the verdicts, which a later run goes on with")
+	flags.Func("deleted-since", "activate all users deleted since `when`: a date (its midnight here), a time (RFC 3339), or a duration such as 48h", o.source.parseSince)
+	flags.StringVar(&o.journal, "journal", "", "the `file` with the verdicts, which a later run goes on with; one for each backend and task (default bulk.jsonl, or bulk-demo.jsonl)")
 	flags.StringVar(&o.tokenFile, "token-file", "", "a `file` with the access token, in place of FLASHBACK_ACCESS_TOKEN")
 	flags.IntVar(&o.workers, "workers", 16, "how many users at a time")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "say who would be activated, and change nothing")
@@ -81,7 +82,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	case o.source.file != "" && !o.source.since.IsZero():
 		return o, errors.New("give -ids or -deleted-since, not both")
 	}
-	o.source.all = o.demo
+	if o.source.all = o.demo; o.journal == "" {
+		o.journal = "bulk.jsonl"
+		if o.demo {
+			o.journal = "bulk-demo.jsonl"
+		}
+	}
 	return o, nil
 }
 
@@ -93,81 +99,103 @@ func run(ctx context.Context, args []string, env func(string) string, stdin io.R
 	if err != nil {
 		return couldNot, err
 	}
-	client, closeClient, err := connect(o, env)
+	b, err := connect(o, env)
 	if err != nil {
 		return couldNot, err
 	}
-	defer closeClient()
-
-	j, err := openJournal(o.journal, o.dryRun)
+	defer b.close()
+	ids, err := o.source.read(ctx, b.client, stdin)
+	if err != nil {
+		return couldNot, err
+	}
+	j, err := openJournal(o.journal, b.name, o.dryRun)
 	if err != nil {
 		return couldNot, err
 	}
 	defer j.close()
-	ids, err := o.source.read(ctx, client, stdin)
-	if err != nil {
-		return couldNot, err
+	if o.source == (source{}) && (len(j.ids) == 0 || !j.whole) {
+		return couldNot, fmt.Errorf("%s does not have all users; give -ids or -deleted-since", o.journal)
 	}
-	if err := j.plan(ids); err != nil {
+	earlier := len(j.ids) - len(j.due())
+	if err := j.plan(ids, o.dryRun); err != nil {
 		return couldNot, err
 	}
 	todo := j.due()
+	if earlier > 0 {
+		fmt.Fprintf(stderr, "%d of %d users were settled by an earlier run with %s\n", earlier, len(j.ids), o.journal)
+	}
 	if o.dryRun {
 		for _, id := range todo {
 			fmt.Fprintln(stdout, id)
 		}
-		fmt.Fprintf(stderr, "%d users would be activated; %d are settled\n", len(todo), j.settled())
+		fmt.Fprintf(stderr, "users that would be activated: %d\n", len(todo))
 		return allActive, nil
 	}
-	w := &work{users: client.Organization.Users, journal: j, workers: o.workers, bar: newProgress(stderr, len(todo))}
+	defer context.AfterFunc(ctx, func() {
+		fmt.Fprintln(stderr, "\nfinishing what is begun; Ctrl-C again ends at once, and loses nothing either")
+	})()
+	w := &work{users: b.client.Organization.Users, journal: j, workers: o.workers, bar: newProgress(stderr, len(todo))}
 	err = w.all(ctx, todo)
 	w.bar.finish()
 	summary(stdout, j)
-	left := len(j.due())
-	switch {
-	case err != nil:
+	if err != nil {
 		return couldNot, err
-	case left > 0:
-		if ctx.Err() != nil {
-			fmt.Fprintln(stderr, "stopped; all that was begun is done.")
-		}
-		again := "bulk -journal " + o.journal
-		if o.demo {
-			again += " -demo"
-		}
-		fmt.Fprintf(stderr, "%d users are left. To go on: %s\n", left, again)
+	}
+	if left := len(j.due()); left > 0 {
+		fmt.Fprintf(stderr, "%d users are left. To go on: %s\n", left, again(o))
+	}
+	switch {
+	case j.count(func(v verdict) bool { return !v.settled() && v != forbidden }) > 0:
 		return somethingDue, nil
-	case j.refused() > 0:
+	case j.count(func(v verdict) bool { return !v.active() }) > 0:
 		return someRefused, nil
 	}
 	return allActive, nil
 }
 
-// connect returns a client of the backend, or of the demo's.
-func connect(o options, env func(string) string) (*flashback.Client, func(), error) {
+// again is the command that goes on with what is left.
+func again(o options) string {
+	command := "bulk -journal " + strconv.Quote(o.journal)
+	if o.demo {
+		command += fmt.Sprint(" -demo -demo-users ", o.demoUsers)
+	}
+	if o.tokenFile != "" {
+		command += " -token-file " + strconv.Quote(o.tokenFile)
+	}
+	return command
+}
+
+// backend is what the users are activated on.
+type backend struct {
+	client *flashback.Client
+	name   string // in the journal
+	close  func()
+}
+
+func connect(o options, env func(string) string) (*backend, error) {
 	if o.demo {
 		d, err := newDemo(o.journal+".backend", o.demoUsers)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		client, err := flashback.NewClient(d.Token(), flashback.WithBaseURL(d.URL))
-		return client, d.Close, err
+		return &backend{client, "the demo", d.Close}, err
 	}
 	token := env("FLASHBACK_ACCESS_TOKEN")
 	if o.tokenFile != "" {
 		text, err := os.ReadFile(o.tokenFile)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		token = strings.TrimSpace(string(text))
 	}
 	if token == "" {
-		return nil, nil, errors.New("there is no access token: set FLASHBACK_ACCESS_TOKEN or give -token-file (or try -demo)")
+		return nil, errors.New("there is no access token: set FLASHBACK_ACCESS_TOKEN or give -token-file (or try -demo)")
 	}
-	opts := []flashback.Option{flashback.WithUserAgent("flashback-bulk")}
-	if base := env("FLASHBACK_BASE_URL"); base != "" {
-		opts = append(opts, flashback.WithBaseURL(base))
+	base := env("FLASHBACK_BASE_URL")
+	if base == "" {
+		base = flashback.DefaultBaseURL
 	}
-	client, err := flashback.NewClient(token, opts...)
-	return client, func() {}, err
+	client, err := flashback.NewClient(token, flashback.WithUserAgent("flashback-bulk"), flashback.WithBaseURL(base))
+	return &backend{client, base, func() {}}, err
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +55,9 @@ func (c *command) entries() (entries []entry) {
 	for line := range strings.Lines(string(text)) {
 		var e entry
 		require.NoError(c.t, json.Unmarshal([]byte(line), &e), line)
-		entries = append(entries, e)
+		if e.ID != "" {
+			entries = append(entries, e)
+		}
 	}
 	return entries
 }
@@ -88,12 +91,12 @@ func TestEachUserGetsAVerdict(t *testing.T) {
 	assert.Equal(t, want, c.verdicts())
 	assert.Contains(t, stdout, "      2  activated\n")
 	assert.Contains(t, stdout, "      8  users\n")
-	assert.Contains(t, stderr, "2 users are left. To go on: bulk -journal "+c.journal)
+	assert.Contains(t, stderr, "2 users are left. To go on: bulk -journal "+strconv.Quote(c.journal))
 
 	c.backend.Reset()
 	status, _, _, err = c.run(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, somethingDue, status, "one is forbidden still")
+	assert.Equal(t, someRefused, status, "one is forbidden still")
 	assert.Len(t, c.backend.Requests(), 2, "what is settled is not asked again")
 	want["unlucky"] = activated
 	assert.Equal(t, want, c.verdicts())
@@ -120,6 +123,20 @@ func TestAnUnknownOutcomeIsAskedAgain(t *testing.T) {
 	assert.Equal(t, []verdict{planned, unknown, recovered}, verdicts)
 }
 
+func TestIDsThatCannotBeReadAreRefused(t *testing.T) {
+	t.Parallel()
+	for stdin, says := range map[string]string{
+		"a\ncaf\xe9": "line 2, is not UTF-8", "\xff\xfea\x00": "line 1, is not UTF-8", "a\n" + strings.Repeat("x", 1e6): "line 2, is longer than 64 KiB",
+	} {
+		c := newCommand(t)
+		c.stdin = stdin
+		status, _, _, err := c.run(t.Context(), "-ids", "-")
+		require.ErrorContains(t, err, says)
+		assert.Equal(t, couldNot, status)
+		assert.NoFileExists(t, c.journal)
+	}
+}
+
 func TestAllWhoWereDeletedSince(t *testing.T) {
 	t.Parallel()
 	c := newCommand(t)
@@ -131,7 +148,7 @@ func TestAllWhoWereDeletedSince(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, allActive, status)
 		assert.Equal(t, "new\n", stdout)
-		assert.Contains(t, stderr, "1 users would be activated")
+		assert.Contains(t, stderr, "would be activated: 1\n")
 	}
 	assert.NoFileExists(t, c.journal, "a dry run leaves nothing")
 	for _, request := range c.backend.Requests() {
@@ -166,8 +183,8 @@ func TestACtrlCFinishesWhatIsBegun(t *testing.T) {
 	status, _, stderr, err := c.run(ctx, "-ids", "-", "-workers", "2")
 	require.NoError(t, err)
 	assert.Equal(t, somethingDue, status)
-	assert.Contains(t, stderr, "stopped; all that was begun is done.\n")
-	assert.Contains(t, stderr, "To go on: bulk -journal "+c.journal)
+	assert.Contains(t, stderr, "finishing what is begun")
+	assert.Contains(t, stderr, "To go on: bulk -journal "+strconv.Quote(c.journal))
 	for id, v := range c.verdicts() {
 		user, _ := c.backend.User(id)
 		assert.Equal(t, v.active(), !user.Deleted(), "%s: %s", id, v)
@@ -213,6 +230,7 @@ func TestBadUseIsRefused(t *testing.T) {
 		{[]string{"-token", "x"}, "not defined"},
 		{[]string{"-ids", "no-such-file"}, "no-such-file"},
 		{[]string{"-token-file", "no-such-file"}, "no-such-file"},
+		{nil, "give -ids or -deleted-since"},
 	} {
 		c := newCommand(t)
 		status, _, _, err := c.run(t.Context(), tt.args...)
@@ -229,14 +247,16 @@ func TestBadUseIsRefused(t *testing.T) {
 	assert.Contains(t, stderr, "-deleted-since")
 }
 
+const backendName = "https://backend.example"
+
 func TestAJournalOutlivesWhatWasHalfWritten(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal")
-	j, err := openJournal(path, false)
+	j, err := openJournal(path, backendName, false)
 	require.NoError(t, err)
-	require.NoError(t, j.plan([]string{"a", "b", "a"}))
+	require.NoError(t, j.plan([]string{"a", "b", "a"}, false))
 	require.NoError(t, j.append(entry{ID: "a", Verdict: activated}))
-	_, err = openJournal(path, false)
+	_, err = openJournal(path, backendName, false)
 	require.ErrorContains(t, err, "in use by another run")
 	j.close()
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
@@ -244,34 +264,100 @@ func TestAJournalOutlivesWhatWasHalfWritten(t *testing.T) {
 	_, err = f.WriteString(`{"id":"b","verdict":"activ`)
 	require.NoError(t, errors.Join(err, f.Close()))
 
-	j, err = openJournal(path, false)
+	j, err = openJournal(path, backendName, false)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"b"}, j.due())
 	require.NoError(t, j.append(entry{ID: "b", Verdict: recovered}))
 	j.close()
-	j, err = openJournal(path, true)
+	j, err = openJournal(path, backendName, true)
 	require.NoError(t, err)
 	assert.Empty(t, j.due())
-	assert.Equal(t, 2, j.settled())
+	assert.True(t, j.whole)
+	assert.Len(t, j.ids, 2)
+	j.close()
+	_, err = openJournal(path, "the demo", false)
+	require.ErrorContains(t, err, "about the users of "+backendName)
+}
 
-	other := filepath.Join(t.TempDir(), "other")
-	require.NoError(t, os.WriteFile(other, []byte("a letter\n"), 0o600))
-	_, err = openJournal(other, false)
-	require.ErrorContains(t, err, "line 1, is not of a journal")
-	text, err := os.ReadFile(other)
+func TestAPlanThatWasCutIsNotForTheWhole(t *testing.T) {
+	t.Parallel()
+	c := newCommand(t)
+	j, err := openJournal(c.journal, c.backend.URL, false)
 	require.NoError(t, err)
-	assert.Equal(t, "a letter\n", string(text))
+	require.NoError(t, j.plan([]string{"a", "b"}, false))
+	j.close()
+	text, err := os.ReadFile(c.journal)
+	require.NoError(t, err)
+	lines := strings.SplitAfter(string(text), "\n")
+	require.NoError(t, os.WriteFile(c.journal, []byte(lines[0]+lines[1]), 0o600))
+	for _, id := range []string{"a", "b"} {
+		c.backend.AddDeletedUser(id)
+	}
+	status, _, _, err := c.run(t.Context())
+	require.ErrorContains(t, err, "does not have all users")
+	assert.Equal(t, couldNot, status)
+	assert.Empty(t, c.backend.Requests())
+	c.stdin = "a\nb"
+	status, _, _, err = c.run(t.Context(), "-ids", "-")
+	require.NoError(t, err)
+	assert.Equal(t, allActive, status)
+	assert.Equal(t, map[string]verdict{"a": activated, "b": activated}, c.verdicts())
+}
+
+func TestWhatIsNoJournalIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	journal, err := json.Marshal(header{format, backendName})
+	require.NoError(t, err)
+	for _, text := range []string{
+		"a letter\n", "a secret", "{}", `{"id":"u","email":"x"}` + "\n", `{"id":"u","verdict":"activated"}` + "\n",
+		string(journal) + "\n" + `{"id":"u","verdict":"none"}` + "\n", string(journal) + "\n" + `{"verdict":"activated"}` + "\n", string(journal) + "\n\x00\x00\n",
+	} {
+		path := filepath.Join(t.TempDir(), "other")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		for _, dryRun := range []bool{true, false} {
+			_, err := openJournal(path, backendName, dryRun)
+			require.ErrorContains(t, err, "give another file with -journal", text)
+		}
+		left, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Equal(t, text, string(left))
+	}
+	for _, begun := range []string{"", string(journal[:5]), string(journal), string(journal) + "\n", string(journal) + "\n" + `{"id`} {
+		path := filepath.Join(t.TempDir(), "begun")
+		require.NoError(t, os.WriteFile(path, []byte(begun), 0o600))
+		j, err := openJournal(path, backendName, false)
+		require.NoError(t, err, begun)
+		require.NoError(t, j.plan([]string{"a"}, false))
+		j.close()
+		j, err = openJournal(path, backendName, true)
+		require.NoError(t, err, begun)
+		assert.Equal(t, []string{"a"}, j.due())
+		j.close()
+	}
+	_, err = openJournal("/dev/null", backendName, false)
+	require.ErrorContains(t, err, "no regular file")
+}
+
+func TestAnUnknownOutcomeIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{flashback.ErrForbidden, flashback.ErrServer, flashback.ErrRateLimited, flashback.ErrUnauthorized, flashback.ErrNotFound} {
+		assert.Equal(t, unknown, judge(unknown, nil, &flashback.Error{Err: err}))
+	}
+	assert.Equal(t, recovered, judge(unknown, nil, &flashback.Error{Err: flashback.ErrUserNotDeleted}))
+	assert.Equal(t, alreadyActive, judge(planned, nil, &flashback.Error{Err: flashback.ErrUserNotDeleted}))
+	assert.Equal(t, notFound, judge(planned, nil, &flashback.Error{Err: flashback.ErrNotFound, Message: "User not found"}))
+	assert.Equal(t, failed, judge(planned, nil, &flashback.Error{Err: flashback.ErrNotFound, Message: "Cannot POST"}), "the path may be wrong")
 }
 
 func TestAJournalThatCannotBeWrittenEndsTheRun(t *testing.T) {
 	t.Parallel()
-	j, err := openJournal(filepath.Join(t.TempDir(), "journal"), false)
+	j, err := openJournal(filepath.Join(t.TempDir(), "journal"), backendName, false)
 	require.NoError(t, err)
 	ids := make([]string, 100)
 	for i := range ids {
 		ids[i] = fmt.Sprint(i)
 	}
-	require.NoError(t, j.plan(ids))
+	require.NoError(t, j.plan(ids, false))
 	j.close()
 	users := &counter{}
 	w := &work{users: users, journal: j, workers: 1, bar: newProgress(io.Discard, 0)}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
@@ -40,14 +41,14 @@ func (s *source) parseSince(when string) error {
 func (s *source) read(ctx context.Context, client *flashback.Client, stdin io.Reader) ([]string, error) {
 	switch {
 	case s.file == "-":
-		return readIDs(stdin)
+		return readIDs("standard input", stdin)
 	case s.file != "":
 		f, err := os.Open(s.file)
 		if err != nil {
 			return nil, err
 		}
 		defer func() { _ = f.Close() }() // it was only read
-		return readIDs(f)
+		return readIDs(s.file, f)
 	case s.all || !s.since.IsZero():
 		return s.list(ctx, client)
 	}
@@ -55,13 +56,22 @@ func (s *source) read(ctx context.Context, client *flashback.Client, stdin io.Re
 }
 
 // readIDs reads one ID a line; empty lines and those that begin with # are left out.
-func readIDs(r io.Reader) ([]string, error) {
+func readIDs(name string, r io.Reader) ([]string, error) {
 	var ids []string
 	lines := bufio.NewScanner(r)
+	n := 0
 	for lines.Scan() {
-		if id := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff")); id != "" && !strings.HasPrefix(id, "#") {
+		n++
+		id := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff"))
+		switch {
+		case !utf8.ValidString(id) || strings.ContainsRune(id, 0):
+			return nil, fmt.Errorf("%s, line %d, is not UTF-8 text; convert the file", name, n)
+		case id != "" && !strings.HasPrefix(id, "#"):
 			ids = append(ids, id)
 		}
+	}
+	if errors.Is(lines.Err(), bufio.ErrTooLong) {
+		return nil, fmt.Errorf("%s, line %d, is longer than 64 KiB, which is no ID", name, n+1)
 	}
 	return ids, lines.Err()
 }

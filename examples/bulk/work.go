@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -79,20 +80,27 @@ func judge(before verdict, activation *flashback.Activation, err error) verdict 
 		return recovered
 	case err == nil:
 		return activated
-	case errors.Is(err, flashback.ErrOutcomeUnknown):
-		return unknown
 	case errors.Is(err, flashback.ErrUserNotDeleted) && before == unknown:
 		return recovered
 	case errors.Is(err, flashback.ErrUserNotDeleted):
 		return alreadyActive
-	case errors.Is(err, flashback.ErrNotFound):
-		return notFound
 	case errors.Is(err, flashback.ErrInvalidArgument):
 		return invalid
+	case errors.Is(err, flashback.ErrOutcomeUnknown), before == unknown:
+		return unknown // and not a failure, which it need not be
+	case isNotFound(err):
+		return notFound
 	case errors.Is(err, flashback.ErrForbidden):
 		return forbidden
 	}
 	return failed
+}
+
+// isNotFound tells the documented answer from that of a server that knows no such
+// path, which would settle every user for good.
+func isNotFound(err error) bool {
+	var failure *flashback.Error
+	return errors.Is(err, flashback.ErrNotFound) && errors.As(err, &failure) && strings.EqualFold(failure.Message, "User not found")
 }
 
 // summary counts the users by verdict.
@@ -103,6 +111,9 @@ func summary(out io.Writer, j *journal) {
 	}
 	for _, v := range slices.Sorted(maps.Keys(counts)) {
 		fmt.Fprintf(out, "%7d  %s\n", counts[v], v)
+		if why := j.why[v]; why != "" && !v.active() {
+			fmt.Fprintf(out, "         such as: %s\n", why)
+		}
 	}
 	fmt.Fprintf(out, "%7d  users\n", len(j.ids))
 }
