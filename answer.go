@@ -22,6 +22,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	cut    bool // the body is not whole
 
 	// The envelope, if the body is one.
 	envelope bool
@@ -46,12 +47,13 @@ func readAnswer(resp *http.Response, op *operation) (*answer, error) {
 	}
 	var err error
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	if err != nil {
-		return a, err
-	}
-	if int64(len(a.body)) > limit {
+	if err == nil && int64(len(a.body)) > limit {
 		a.body = a.body[:limit]
-		return a, errTooLarge
+		err = errTooLarge
+	}
+	if err != nil {
+		a.cut = true
+		return a, err
 	}
 	a.parse(op)
 	return a, nil

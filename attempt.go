@@ -21,9 +21,6 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		c.stop = contextError(ctx)
 		return nil, c.stop
 	}
-	if c.stop = c.hold(); c.stop != nil {
-		return nil, c.stop
-	}
 	round := c.client.pacer.current()
 	if timeout := c.client.attemptTimeout; timeout > 0 {
 		var cancel context.CancelFunc

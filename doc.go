@@ -87,11 +87,12 @@
 //
 // # Rate limits
 //
-// When the server answers 429, the call waits for its Retry-After, and the client as a
-// whole finds the rate that the server takes, as TCP does: it begins with what the
-// server has taken in the last second, grows fast until the next 429, and from then on
-// grows slowly and falls back with each. All calls of the client, first attempts
-// included, are spaced to that rate; a few at the beginning are not. A call whose turn
+// When the server answers 429, the call waits for its Retry-After and then for its turn,
+// and the client as a whole finds the rate that the server takes, as TCP does: it begins
+// with what the server has taken in the last second, grows fast until the next 429, and
+// from then on grows slowly and falls back with each, but not far below what the server
+// still takes. All calls of the client, first attempts included, are spaced to that rate
+// in the order in which they came; a few at the beginning are not. A call whose turn
 // would come after its deadline returns at once, with an error that matches
 // [ErrRateLimited] and [context.DeadlineExceeded]. [Error].HeldBack says how long a
 // failed call was held back, and the log does for each. After 30 s without a 429, no

@@ -198,7 +198,7 @@ func WithoutPacing() Option {
 //     "status" or, if no answer came, "error", and "wait".
 //   - "flashback: recovered", at Info: a success with Recovered set, with "message".
 //   - "flashback: outcome unknown", at Warn: with "error".
-//   - "flashback: held back", at Debug: before each wait for a turn after a 429, with
+//   - "flashback: held back", at Debug: after each wait for a turn, after a 429, with
 //     "wait".
 //
 // Tokens and passwords are in none of them. By default, and with nil, nothing is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,8 @@ type pacer struct {
 	falling bool    // fast: the server has refused since it grew fast
 	free    int     // requests that are not held back yet
 	next    time.Time
-	refused time.Time // the last time
+	queue   []chan struct{} // of calls that wait; who receives is the first
+	refused time.Time       // the last time
 	fell    time.Time
 
 	// How many answers other than 429 came in this second, and in the one before.
@@ -43,37 +45,81 @@ const (
 	paceQuiet    = 30 * time.Second       // without a 429, after which it is out of the way
 )
 
-// turn reserves the time of the next request. It is not ok, and nothing is
-// reserved, if that is not before the deadline.
-func (p *pacer) turn(deadline time.Time, bounded bool) (wait time.Duration, ok bool) {
-	if p == nil || !p.on.Load() {
-		return 0, true
+// turn waits for the turn of a request: calls have theirs in the order in which they
+// came. It does not wait, and fails, if that will not be before the deadline.
+func (p *pacer) turn(ctx context.Context) error {
+	deadline, bounded := ctx.Deadline()
+	now := time.Now()
+	me := make(chan struct{}, 1) // made here, so that fake time passes while one waits for it
+	p.mu.Lock()
+	wait := max(0, p.next.Sub(now)) + time.Duration(len(p.queue))*p.interval()
+	switch {
+	case !p.paces(now):
+		p.mu.Unlock()
+		return nil
+	case p.free > 0:
+		p.free--
+		p.mu.Unlock()
+		return nil
+	case bounded && !now.Add(wait).Before(deadline):
+		p.mu.Unlock()
+		return fmt.Errorf("%w by the client itself: its turn, in %v, would come after the deadline (%w)",
+			ErrRateLimited, wait.Round(time.Millisecond), context.DeadlineExceeded)
+	}
+	p.queue = append(p.queue, me)
+	if len(p.queue) == 1 {
+		me <- struct{}{}
+	}
+	p.mu.Unlock()
+	defer p.leave(me)
+
+	select {
+	case <-me:
+	case <-ctx.Done():
+		return contextError(ctx)
+	}
+	p.mu.Lock()
+	timer := time.NewTimer(time.Until(p.next))
+	p.mu.Unlock()
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return contextError(ctx)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := time.Now()
+	if now := time.Now(); p.paces(now) {
+		p.next = now.Add(p.interval())
+	}
+	return nil
+}
+
+// leave takes a call out of the queue, and lets the one behind the first one on.
+func (p *pacer) leave(me chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := slices.Index(p.queue, me)
+	p.queue = slices.Delete(p.queue, at, at+1)
+	if at == 0 && len(p.queue) > 0 {
+		p.queue[0] <- struct{}{}
+	}
+}
+
+// paces tells whether calls are held back still. The mutex is held.
+func (p *pacer) paces(now time.Time) bool {
 	if now.Sub(p.refused) > paceQuiet {
 		p.on.Store(false)
-		return 0, true
-	}
-	if p.free > 0 {
-		p.free--
-		return 0, true
-	}
-	if p.next.Before(now) {
 		p.next = now
 	}
-	if bounded && !p.next.Before(deadline) {
-		return p.next.Sub(now), false
-	}
-	wait = p.next.Sub(now)
-	p.next = p.next.Add(time.Duration(float64(time.Second) / p.rate))
-	return wait, true
+	return p.on.Load()
 }
+
+func (p *pacer) interval() time.Duration { return time.Duration(float64(time.Second) / p.rate) }
 
 // least is the time between two falls.
 func (p *pacer) least() time.Duration {
-	return max(paceRound, time.Duration(3*float64(time.Second)/p.rate))
+	return max(paceRound, 3*p.interval())
 }
 
 // current is the round of a request that is sent now.
@@ -122,7 +168,8 @@ func (p *pacer) answered(refused bool, round int64) {
 		if p.falling {
 			fall = paceFastFall
 		}
-		p.rate = max(paceLeast, p.rate*fall)
+		taken := float64(max(p.count, p.before)) // which the server does not refuse, at least not often
+		p.rate = max(paceLeast, p.rate*fall, min(p.rate, taken*paceFastFall))
 	}
 	p.refused, p.fell = now, now
 	p.round.Add(1)
@@ -130,23 +177,14 @@ func (p *pacer) answered(refused bool, round int64) {
 
 // hold waits for the turn of the next attempt.
 func (c *call) hold() error {
-	deadline, bounded := c.ctx.Deadline()
-	wait, ok := c.client.pacer.turn(deadline, bounded)
-	if !ok {
-		return fmt.Errorf("%w by the client itself: its turn, in %v, would come after the deadline (%w)",
-			ErrRateLimited, wait.Round(time.Millisecond), context.DeadlineExceeded)
-	}
-	if wait == 0 {
+	if p := c.client.pacer; p == nil || !p.on.Load() {
 		return nil
 	}
-	c.held += wait
-	c.log(slog.LevelDebug, "flashback: held back", slog.Duration("wait", wait))
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-c.ctx.Done():
-		return contextError(c.ctx)
-	case <-timer.C:
-		return nil
+	begun := time.Now()
+	err := c.client.pacer.turn(c.ctx)
+	if held := time.Since(begun); held >= time.Millisecond {
+		c.held += held
+		c.log(slog.LevelDebug, "flashback: held back", slog.Duration("wait", held))
 	}
+	return err
 }

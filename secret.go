@@ -39,18 +39,24 @@ func (s Secret) text() string {
 }
 
 // redact takes the tokens of the call, and the password in its body, out of a text
-// that is not ours. Where they stand in it escaped, be it several times over, the
-// text comes back unescaped.
-func (c *call) redact(text string) string {
-	plain := text
-	for range 4 {
-		if clean := c.cut(plain); clean != plain {
-			text, plain = clean, clean
+// that is not ours. Where they stand in it escaped, be it in several ways, the text
+// comes back unescaped.
+func (c *call) redact(text string) string { return c.redactIn(text, 3) }
+
+func (c *call) redactIn(text string, depth int) string {
+	text = c.cut(text)
+	if depth == 0 || !strings.ContainsAny(text, `\%&`) {
+		return text
+	}
+	// One way at a time: a password may itself look escaped in another.
+	for _, unescape := range []func(string) string{unescapeJSON, unescapeURL, html.UnescapeString} {
+		plain := unescape(text)
+		if plain == text {
+			continue
 		}
-		if !strings.ContainsAny(plain, `\%&`) {
-			break
+		if clean := c.redactIn(plain, depth-1); clean != plain {
+			text = clean
 		}
-		plain = unescape(plain)
 	}
 	return text
 }
@@ -77,27 +83,49 @@ func (c *call) cut(text string) string {
 	return text
 }
 
-// escape is how JSON and URLs write a character in another way.
-var escape = regexp.MustCompile(`(?:\\u[0-9a-fA-F]{4})+|\\["\\/bfnrt]|%[0-9a-fA-F]{2}`)
-
-func unescape(text string) string {
-	return html.UnescapeString(escape.ReplaceAllStringFunc(text, func(found string) string {
-		var char string
-		if found[0] == '%' {
-			char, _ = url.PathUnescape(found)
-		} else {
-			_ = json.Unmarshal([]byte(`"`+found+`"`), &char)
+// cutTail takes the beginning of a token off the end of a text that was cut there.
+func (c *call) cutTail(text string) string {
+	for _, token := range append([]string{c.token}, c.spent...) {
+		for n := len(token) - 1; n >= minSecret/2; n-- {
+			if before, found := strings.CutSuffix(text, token[:n]); found {
+				return before + redacted
+			}
 		}
-		return char
-	}))
+	}
+	return text
+}
+
+// How JSON and URLs write a character in another way.
+var (
+	jsonEscape = regexp.MustCompile(`(?:\\u[0-9a-fA-F]{4})+|\\["\\/bfnrt]`)
+	urlEscape  = regexp.MustCompile(`%[0-9a-fA-F]{2}`)
+)
+
+func unescapeJSON(text string) string {
+	return jsonEscape.ReplaceAllStringFunc(text, func(escape string) string {
+		var plain string
+		_ = json.Unmarshal([]byte(`"`+escape+`"`), &plain) // the expression finds nothing else
+		return plain
+	})
+}
+
+func unescapeURL(text string) string {
+	return urlEscape.ReplaceAllStringFunc(text, func(escape string) string {
+		plain, _ := url.PathUnescape(escape) // as above
+		return plain
+	})
 }
 
 // redactAnswer takes the tokens out of an answer that echoes them.
 func (c *call) redactAnswer(a *answer) {
 	a.message = c.redact(a.message)
-	a.body = []byte(c.redact(string(a.body)))
-	if c.secret != "" && c.last.err != nil {
-		a.body = nil // it may end in the middle of the password
+	// A little more than is kept, so that nothing is cut off that would be found whole.
+	a.body = []byte(c.redact(string(a.body[:min(len(a.body), maxErrorBody+maxErrorBody/8)])))
+	switch {
+	case a.cut && c.secret != "":
+		a.body = nil // it may end in the middle of the password, in whatever way escaped
+	case a.cut:
+		a.body = []byte(c.cutTail(string(a.body)))
 	}
 	a.header = a.header.Clone() // the transport may hand out the same one again
 	for _, values := range a.header {

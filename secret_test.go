@@ -77,6 +77,7 @@ func TestTheTokenIsNowhere(t *testing.T) {
 		"an echo in a message's URL": echo(403, `{"message":"/login?t=`+url.QueryEscape(marked)+`"}`),
 		"an echo in a URL":           {Status: 302, Header: http.Header{"Location": {"/?t=" + url.QueryEscape(marked)}}},
 		"an echo that is cut":        {Status: 200, Body: said + said, Lose: flashbacktest.CutBody},
+		"cut within an echo":         {Status: 401, Body: marked + marked[:len(marked)-2], Lose: flashbacktest.CutBody},
 		"cut":                        flashbacktest.Drop(),
 		"reset":                      {Lose: flashbacktest.ResetConnection},
 		"a Retry-After too long":     flashbacktest.RateLimited(time.Hour),

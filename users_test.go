@@ -633,7 +633,7 @@ func TestAPasswordIsNowhere(t *testing.T) {
 	assert.Contains(t, fmt.Sprintf("%+v", user), "Password:[redacted]")
 	assert.Contains(t, fmt.Sprintf("%#v", user), "[redacted]")
 
-	for _, password := range []string{marked, "short", "<&>\"\t", "with a [bracket]", "pa<55>word", `it's-"mine"-\ok`, "pass word!9", "pässword😀"} {
+	for _, password := range []string{marked, "short", "<&>\"\t", "with a [bracket]", "pa<55>word", `it's-"mine"-\ok`, "pass word!9", "pässword😀", `ab%41cd\efgh`, `pa%2fss"word`, `x&lt"yzzz99`, "a&ampb<cdefgh"} {
 		user.Password = flashback.NewSecret(password)
 		quoted, err := json.Marshal(password)
 		require.NoError(t, err)

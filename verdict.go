@@ -99,12 +99,18 @@ func (c *call) do() (outcome, error) {
 
 func neverRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// prepare gets the token of the next attempt, and gives its request a header. An
-// empty one, because http.Client copies what is in it, for redirects.
+// prepare waits for the turn of the next attempt, gets its token, and gives its
+// request a header. An empty one, because http.Client copies what is in it, for
+// redirects. The turn comes first: what is seen and got before a wait may be stale
+// after it.
 func (c *call) prepare(req *http.Request) error {
 	c.waiting = false
+	if c.stop = c.hold(); c.stop != nil {
+		return c.stop
+	}
+	looks := c.looks
 	if err := c.settle(); err != nil {
-		c.replaced = 1
+		c.replaced = min(1, c.looks-looks)
 		return err
 	}
 	if c.then != renewToken { // else mayRetry has just asked
