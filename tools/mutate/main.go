@@ -70,7 +70,7 @@ var mutants = []mutant{
 	{"the message is compared without case", "answer.go", "strings.EqualFold(strings.TrimSpace(strings.TrimSuffix(got, \".\")), op.notNeeded)", "strings.TrimSpace(strings.TrimSuffix(got, \".\")) == op.notNeeded"},
 	{"the message is compared without space", "answer.go", "got := strings.TrimSpace(a.message)", "got := a.message"},
 	{"the message is compared without a full stop", "answer.go", "strings.TrimSuffix(got, \".\")", "got"},
-	{"an oversized body is not whole", "answer.go", "return a, errTooLarge", "a.parse(op); return a, nil"},
+	{"an oversized body is not whole", "answer.go", "err = errTooLarge", "_ = errTooLarge"},
 	// The error table.
 	{"401", "errors.go", "return ErrUnauthorized", "return nil"},
 	{"429", "errors.go", "return ErrRateLimited", "return nil"},
@@ -137,7 +137,7 @@ var mutants = []mutant{
 	{"a redirect is not followed", "verdict.go", "c.httpClient.CheckRedirect = neverRedirect", ""},
 	{"an ID is escaped", "request.go", "escaped := url.PathEscape(c.id)", "escaped := url.PathEscape(c.id)[:0] + c.id"},
 	{"a token that is echoed is taken out of the message", "secret.go", "a.message = c.redact(a.message)", ""},
-	{"a token that is echoed is taken out of the body", "secret.go", "a.body = []byte(c.redact(string(a.body)))", ""},
+	{"a token that is echoed is taken out of the body", "secret.go", "a.body = []byte(c.redact(string(a.body[:min(len(a.body), maxErrorBody+maxErrorBody/8)])))", ""},
 	{"a token that is echoed is taken out of the header", "secret.go", "values[i] = c.redact(value)", "values[i] = value"},
 	{"a token of an earlier attempt is taken out", "verdict.go", "c.spent = append(c.spent, c.token)", ""},
 	{"a body is not read without end", "answer.go", "io.LimitReader(resp.Body, limit+1)", "resp.Body"},
