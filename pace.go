@@ -90,7 +90,10 @@ func (p *pacer) turn(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now := time.Now(); p.paces(now) {
-		p.next = now.Add(p.interval())
+		p.next = p.next.Add(p.interval()) // and not from now on: timers are late
+		if p.next.Before(now) {
+			p.next = now
+		}
 	}
 	return nil
 }

@@ -220,9 +220,9 @@ func TestACallIsNotHeldBackPastItsDeadline(t *testing.T) {
 			assert.Zero(t, e.StatusCode)
 			assert.False(t, e.OutcomeUnknown)
 		}
-		assert.Equal(t, 2, late, "one has its turn at once")
+		assert.Equal(t, 1, late, "one has its turn at once, and one for the time before")
 		assert.Zero(t, time.Since(began))
-		assert.Len(t, backend.Requests(), 1)
+		assert.Len(t, backend.Requests(), 2)
 	})
 }
 
@@ -231,19 +231,21 @@ func TestACallThatIsHeldBackCanBeCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		backend, client := limited(t, flashback.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
-		_, err := client.Organization.Users.Get(t.Context(), "first")
-		require.NoError(t, err)
+		for range 2 { // one makes up for the time before
+			_, err := client.Organization.Users.Get(t.Context(), "first")
+			require.NoError(t, err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(10*time.Millisecond, cancel)
 		log.Reset()
-		_, err = client.Organization.Users.Activate(ctx, "second")
+		_, err := client.Organization.Users.Activate(ctx, "second")
 		require.ErrorIs(t, err, context.Canceled)
 		e := asError(t, err)
 		assert.Zero(t, e.Attempts)
 		assert.Equal(t, 10*time.Millisecond, e.HeldBack)
 		assert.Contains(t, err.Error(), "held back ")
 		assert.Contains(t, log.String(), `msg="flashback: held back" op=organization.users.activate id=second attempts=0 wait=`)
-		assert.Len(t, backend.Requests(), 1)
+		assert.Len(t, backend.Requests(), 2)
 	})
 }
 
