@@ -402,6 +402,7 @@ func TestADeleteIsSettledByLooking(t *testing.T) {
 		{"the look sees a user within another object", []httpmock.Responder{lost, says(200, `{"success":true,"data":{"user":`+deleted+`}}`)}, "DG", false, []string{"ErrOutcomeUnknown"}},
 		{"all attempts are used up", []httpmock.Responder{lost, says(200, active), lost, says(200, active), lost, says(200, deleted)}, "DGDGDG", true, nil},
 		{"all attempts are used up, and it was not", []httpmock.Responder{lost, lost, lost, lost, says(200, active), lost, says(200, active)}, "DGGGGDG", false, []string{"ErrOutcomeUnknown"}},
+		{"a look has the call's retries, and no more", []httpmock.Responder{lost, says(503, ""), says(503, ""), says(503, ""), says(503, "")}, "DGGGG", false, []string{"ErrOutcomeUnknown"}},
 		{"a look is repeated", []httpmock.Responder{lost, says(503, ""), lost, says(200, deleted)}, "DGGG", true, nil},
 		{"what was not sent needs no look", []httpmock.Responder{fails(&netOpError), says(429, ""), ok}, "DDD", false, nil},
 		{"another answer stands, where no attempt was lost", []httpmock.Responder{says(404, `{"message":"No"}`)}, "D", false, []string{"ErrNotFound"}},
