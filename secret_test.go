@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -224,4 +225,16 @@ func TestNothingIsPrintedUnasked(t *testing.T) {
 	_, err := activateIn(t.Context(), backend.Client())
 	require.ErrorIs(t, err, flashback.ErrUnexpectedResponse)
 	assert.Empty(t, logged.String())
+}
+
+func TestTheBeginningOfATokenAtTheEndOfACutBodyIsTakenOut(t *testing.T) {
+	t.Parallel()
+	for _, left := range []string{"s3cr", marked[:10], marked[:len(marked)-1]} {
+		w := newWire(t, func(*http.Request) (*http.Response, error) {
+			body := io.MultiReader(strings.NewReader("auth: "+left), iotest.ErrReader(io.ErrUnexpectedEOF))
+			return &http.Response{StatusCode: 401, Header: http.Header{}, Body: io.NopCloser(body)}, nil
+		})
+		_, err := w.clientWithToken(marked, flashback.WithMaxRetries(0)).Organization.Users.Activate(t.Context(), "user-1")
+		assert.Equal(t, "auth: [redacted]", string(asError(t, err).Body))
+	}
 }
