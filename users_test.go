@@ -509,6 +509,26 @@ func TestADeleteKeepsToTheBudget(t *testing.T) {
 	assert.LessOrEqual(t, len(backend.Requests()), 220)
 }
 
+func TestWhatALookFindsGivesNothingBackToTheBudget(t *testing.T) {
+	t.Parallel()
+	backend := flashbacktest.New(t)
+	backend.AddUser(flashbacktest.User{ID: "user-1"})
+	deletes := 0
+	backend.Decide(func(r *http.Request) flashbacktest.Fault {
+		if r.Method == http.MethodGet {
+			return flashbacktest.None()
+		}
+		deletes++
+		return flashbacktest.Answer(503, "")
+	})
+	client := backend.Client(flashback.WithRetryBudget(10), flashback.WithMaxRetries(1), flashback.WithBackoff(0, 0))
+	for range 100 {
+		_, err := client.Organization.Users.Delete(t.Context(), "user-1")
+		require.ErrorIs(t, err, flashback.ErrServer)
+	}
+	assert.Equal(t, 100+10, deletes)
+}
+
 // net/http sends a request over HTTP/2 again if the server resets its stream with
 // PROTOCOL_ERROR, which it may do after it has acted.
 func TestWhatMustNotBeRepeatedIsNotSentAgainByTheTransport(t *testing.T) {
