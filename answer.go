@@ -70,25 +70,26 @@ func closeBody(resp *http.Response) {
 // the operation reads.
 func (a *answer) parse(op *operation) {
 	var fields struct {
-		Success any `json:"success"`
-		Message any `json:"message"`
-		Error   any `json:"error"`
+		Success json.RawMessage `json:"success"`
+		Message any             `json:"message"`
+		Error   any             `json:"error"`
 	}
 	if lenient(json.Unmarshal(a.body, &fields)) != nil {
 		return
 	}
-	success, isBool := fields.Success.(bool)
+	success := string(fields.Success)
+	isBool := success == "true" || success == "false"
 	message, isText := fields.Message.(string)
 	if !isText && a.status >= 400 {
 		message, isText = fields.Error.(string)
 	}
-	a.success = success || !isBool
+	a.success = success != "false"
 	a.message = message
 	if op.data != nil && a.status < 300 && a.success {
 		a.data = op.data(a)
 	}
 	a.envelope = isBool || isText || a.data != nil
-	if a.status < 300 && !isBool && fields.Success != nil {
+	if a.status < 300 && !isBool && success != "" && success != "null" {
 		a.envelope = false // neither true nor false: it must not pass for a success
 	}
 }

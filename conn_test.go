@@ -459,7 +459,7 @@ func resetFirstStream(conn *tls.Conn, requests *atomic.Int64) {
 
 func TestASuccessThatIsNeitherTrueNorFalseIsNoSuccess(t *testing.T) {
 	t.Parallel()
-	for _, success := range []string{`"true"`, `"false"`, "1", "{}", "[]"} {
+	for _, success := range []string{`"true"`, `"false"`, "1", "1e400", "{}", "[]"} {
 		backend := flashbacktest.New(t)
 		backend.Script(flashbacktest.Answer(200, `{"success":`+success+`,"message":"Hello"}`))
 		backend.AddDeletedUser("user-1")

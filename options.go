@@ -70,11 +70,11 @@ func loopback(host string) bool {
 // reports nothing must not repeat requests by itself: the repetition could not be seen.
 // Nor may it make other requests with the context of this one.
 //
-// A request that was sent again counts as one that may have taken effect, and those
-// that must not be repeated (Create, Delete, ResendInvitation) are kept from being sent
-// again, once the Transport tells of it. Over HTTP/2 net/http also does that where the server had said that it would not process the
-// request (a shutdown, too many streams): the outcome of a failed call is then unknown,
-// although it need not be.
+// A request that was sent again counts as one that may have taken effect; one that must
+// not be repeated (Create, Delete, ResendInvitation) is kept from being sent again, once
+// the Transport tells of it. Over HTTP/2, net/http sends again what it knows that the
+// server has not processed (a shutdown, too many streams), and also what the server
+// may have: the outcome of a call that then fails is unknown in both cases.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *Client) error {
 		if hc == nil {

@@ -205,7 +205,7 @@ func TestAHalfMinuteWithoutA429EndsThePacing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		backend, client := limited(t)
-		time.Sleep(31 * time.Second)
+		<-time.After(31 * time.Second)
 		began := time.Now()
 		assert.Zero(t, crowd(t, backend, client, 8, 100))
 		assert.Zero(t, time.Since(began))
@@ -216,7 +216,7 @@ func TestACallIsNotHeldBackPastItsDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		backend, client := limited(t)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 		defer cancel()
@@ -272,7 +272,7 @@ func TestCallsThatWereCanceledTakeNobodysTurn(t *testing.T) {
 		for i := range 1000 {
 			go func() { _, _ = client.Organization.Users.Get(ctx, fmt.Sprint(i)) }()
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 		cancel()
 		synctest.Wait()
 		began := time.Now()
@@ -312,7 +312,7 @@ func TestTheTurnComesBeforeTheLookAndTheToken(t *testing.T) {
 		defer others.Wait()
 		for i := range 100 {
 			others.Go(func() {
-				time.Sleep(time.Duration(i) * 10 * time.Millisecond)
+				<-time.After(time.Duration(i) * 10 * time.Millisecond)
 				_, _ = client.Organization.Users.Get(t.Context(), "first")
 			})
 		}

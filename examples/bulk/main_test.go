@@ -380,17 +380,15 @@ func TestKilledAndRunAgainNothingIsLost(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
 	require.NoError(t, err, string(out))
 	const users, kills = 600, 10
-	start := func() *exec.Cmd {
-		return exec.CommandContext(t.Context(), program, "-demo", "-demo-users", fmt.Sprint(users), "-journal", path)
+	start := func(ctx context.Context) *exec.Cmd {
+		return exec.CommandContext(ctx, program, "-demo", "-demo-users", fmt.Sprint(users), "-journal", path)
 	}
 	for range kills {
-		cmd := start()
-		require.NoError(t, cmd.Start())
-		time.Sleep(rand.N(200 * time.Millisecond))
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		ctx, kill := context.WithTimeout(t.Context(), rand.N(200*time.Millisecond))
+		_ = start(ctx).Run() // with SIGKILL at its end
+		kill()
 	}
-	require.Eventually(t, func() bool { return start().Run() == nil }, time.Minute, time.Millisecond, "an exit status of 0, at last")
+	require.Eventually(t, func() bool { return start(t.Context()).Run() == nil }, time.Minute, time.Millisecond, "an exit status of 0, at last")
 
 	text, err := os.ReadFile(path + ".backend")
 	require.NoError(t, err)

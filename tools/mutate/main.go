@@ -65,7 +65,7 @@ var mutants = []mutant{
 	{"success alone is an envelope", "answer.go", "a.envelope = isBool || isText ||", "a.envelope = isText ||"},
 	{"an error alone is an envelope in 4xx and 5xx", "answer.go", "if !isText && a.status >= 400", "if false"},
 	{"an error alone is no envelope in 2xx", "answer.go", "if !isText && a.status >= 400", "if !isText"},
-	{"an envelope without success is a success", "answer.go", "a.success = success || !isBool", "a.success = success"},
+	{"an envelope without success is a success", "answer.go", "a.success = success != \"false\"", "a.success = success == \"true\""},
 	{"a success of another type is none", "answer.go", "a.envelope = false // ", "// "},
 	{"the message is compared without case", "answer.go", "strings.EqualFold(strings.TrimSpace(strings.TrimSuffix(got, \".\")), op.notNeeded)", "strings.TrimSpace(strings.TrimSuffix(got, \".\")) == op.notNeeded"},
 	{"the message is compared without space", "answer.go", "got := strings.TrimSpace(a.message)", "got := a.message"},
