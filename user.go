@@ -126,9 +126,9 @@ func readInt(value any) (int, bool) {
 // UserList is the answer of [UsersService.List].
 type UserList struct {
 	Users []User
-	// Total is the number that the server gives; 0 if it gives none. If it is larger than the number of
-	// Users, the server has not sent them all, and the API has no known way to ask
-	// for the rest.
+	// Total is the number that the server gives; 0 if it gives none. If it is larger
+	// than the number of Users, the server has not sent them all, and the API has no
+	// known way to ask for the rest.
 	Total int
 }
 

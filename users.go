@@ -134,8 +134,8 @@ func (s *UsersService) Get(ctx context.Context, userID string) (*User, error) {
 //
 // A second request could create a second user. So it is repeated only where the
 // first can't have taken effect: it was not sent, or it was answered 425 or 429.
-// Else the error has OutcomeUnknown set and matches [ErrOutcomeUnknown]: the user
-// may exist by now. Look for the e-mail address with List before you call Create
+// Where it may have, the error has OutcomeUnknown set and matches
+// [ErrOutcomeUnknown]: the user may exist by now. Look for the e-mail address with List before you call Create
 // again. Every error is an [*Error]; a user without an e-mail address or, unless
 // AuthMethod names another way to sign in than [AuthLocal], a password matches
 // [ErrInvalidArgument], as does a text that is not UTF-8, and nothing is sent. The password is in no error and no log.
@@ -195,8 +195,9 @@ type Deletion struct {
 // effect, and the wait that follows it, Delete looks at the user, as
 // [UsersService.Get] does. One who is deleted is a success with Recovered set; for one
 // who is not, the delete is repeated, if the call has a retry left. Requests that look
-// count as attempts, and their retries as retries; where no retry is left, there is
-// one last look. If a look tells neither, the call ends.
+// count as attempts, and their retries as retries; where the call has none left, there
+// is one last look, but none on an empty retry budget. If a look tells neither, the
+// call ends.
 //
 // Every error is an [*Error], with the last answer to a delete. If its OutcomeUnknown
 // is set, it matches [ErrOutcomeUnknown]: the user may be deleted by now; look with Get.
@@ -223,8 +224,8 @@ type Activation struct {
 	Attempts int
 	// Recovered says that an attempt may have taken effect (its answer was lost, or
 	// did not tell), and that a later one was told that the user is not deleted. The
-	// user is active, which is what was asked for. It was most likely this call that did it, but someone else
-	// may have done it in between: the two can't be told apart.
+	// user is active, which is what was asked for. It was most likely this call that
+	// did it, but someone else may have done it in between: the two can't be told apart.
 	Recovered bool
 }
 
@@ -271,9 +272,9 @@ type Invitation struct {
 // on the TypeScript types.
 //
 // A second request could send a second mail. So it is repeated only where the first
-// can't have taken effect: it was not sent, or it was answered 425 or 429. Else the
-// error has OutcomeUnknown set and matches [ErrOutcomeUnknown]: the mail may be on
-// its way. Every error is an [*Error].
+// can't have taken effect: it was not sent, or it was answered 425 or 429. Where it may
+// have, the error has OutcomeUnknown set and matches [ErrOutcomeUnknown]: the mail may
+// be on its way. Every error is an [*Error].
 func (s *UsersService) ResendInvitation(ctx context.Context, userID string) (*Invitation, error) {
 	done, err := s.client.do(ctx, &resendInvitation, input{id: userID})
 	if err != nil {
