@@ -4,36 +4,46 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"time"
 )
 
-// RoundTrip is one attempt: it sends the request, reads the whole answer and
-// keeps what came of it. Being the transport of retryablehttp's client, it
-// also keeps that client from closing the idle connections of other calls after a
-// failure, since it has no CloseIdleConnections.
-func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
+// callTransport is the transport of retryablehttp's client. Having no
+// CloseIdleConnections, it keeps that client from closing the idle connections of
+// other calls after a failure.
+type callTransport struct{}
+
+func (callTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	return callOf(req.Context()).send(req)
+}
+
+// send is one attempt: it sends the request, reads the whole answer and keeps what
+// came of it.
+func (c *call) send(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	if ctx.Err() != nil {
 		c.stop = contextError(ctx)
 		return nil, c.stop
 	}
 	round := c.client.pacer.current()
-	if timeout := c.client.attemptTimeout; timeout > 0 {
+	if w := c.client.watchdog; w != nil {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		w.begin(c, cancel)
+		defer w.end(c)
+	} else if timeout := c.client.attemptTimeout; timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, timeoutError{timeout})
 		defer cancel()
-		req = req.WithContext(ctx)
 	}
-	c.client.setHeader(req, c.token)
 	if c.op.repeat == once {
 		ctx, c.abort = context.WithCancelCause(ctx)
 		defer c.abort(nil)
-		req = req.WithContext(ctx)
 	}
+	req = req.WithContext(ctx)
+	c.client.setHeader(req, c.token)
 	c.attempts++
 	c.connection.Store(untraced)
 	c.resent.Store(false)
@@ -107,13 +117,6 @@ func (c *call) mayHaveSent(err error) bool {
 	dialing := errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
 	return !dialing && !errors.As(err, &dns) && !handshakeFailed(err)
 }
-
-// timeoutError is the cause of an attempt that took too long. It does not match
-// context.DeadlineExceeded, which is the caller's.
-type timeoutError struct{ after time.Duration }
-
-func (e timeoutError) Error() string { return fmt.Sprintf("no whole answer within %v", e.after) }
-func (timeoutError) Timeout() bool   { return true }
 
 // errSentAgain is the cause of an attempt that the transport was about to send a
 // second time, where that could be once too often.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/hashicorp/go-retryablehttp"
 )
 
 const (
@@ -41,6 +43,7 @@ type Client struct {
 	jar            http.CookieJar
 	clientTimeout  time.Duration // of the http.Client that the caller gave
 	attemptTimeout time.Duration
+	watchdog       *watchdog                             // watches over it on ownTransport
 	token          func(context.Context) (string, error) // a closure, so that no printer reaches the token
 	tokenRotates   bool
 	userAgent      string
@@ -49,6 +52,7 @@ type Client struct {
 	backoffBase    time.Duration
 	backoffMax     time.Duration
 	maxRetryAfter  time.Duration
+	retrier        *retryablehttp.Client
 	budget         *budget // a pointer: who prints the client does not read what calls write
 	pacer          *pacer  // nil if switched off
 	log            *slog.Logger
@@ -113,6 +117,10 @@ func NewClient(accessToken string, opts ...Option) (*Client, error) {
 	if c.clientTimeout > 0 && (c.attemptTimeout == 0 || c.clientTimeout < c.attemptTimeout) {
 		c.attemptTimeout = c.clientTimeout
 	}
+	if c.ownTransport && c.attemptTimeout > 0 {
+		c.watchdog = &watchdog{timeout: c.attemptTimeout, running: map[*call]limit{}}
+	}
+	c.retrier = c.newRetrier()
 	return c, nil
 }
 

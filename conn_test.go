@@ -474,3 +474,22 @@ func TestASuccessThatIsNeitherTrueNorFalseIsNoSuccess(t *testing.T) {
 	require.Nil(t, err)
 	assert.Equal(t, 1, got.Attempts, "null is as good as absent")
 }
+
+func TestEachAttemptHasTheWholeTimeout(t *testing.T) {
+	t.Parallel()
+	backend := flashbacktest.New(t)
+	backend.AddDeletedUser("user-1")
+	const timeout = 200 * time.Millisecond
+	client := backend.Client(flashback.WithAttemptTimeout(timeout), flashback.WithMaxRetries(0))
+	for range 3 {
+		_, _ = client.Organization.Users.Activate(t.Context(), "user-1") // soon over, it leaves a timer behind
+		backend.ScriptFor("user-1", flashbacktest.LoseAnswer(flashbacktest.Stall))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		begun := time.Now()
+		_, err := activateIn(ctx, client)
+		cancel()
+		require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+		require.ErrorContains(t, err, "no whole answer within 200ms")
+		assert.GreaterOrEqual(t, time.Since(begun), timeout)
+	}
+}

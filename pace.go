@@ -79,13 +79,10 @@ func (p *pacer) turn(ctx context.Context) error {
 		return contextError(ctx)
 	}
 	p.mu.Lock()
-	timer := time.NewTimer(time.Until(p.next))
+	wait = time.Until(p.next)
 	p.mu.Unlock()
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return contextError(ctx)
+	if err := sleep(ctx, wait); err != nil {
+		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

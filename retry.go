@@ -10,19 +10,56 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
 )
 
+// callKey is the key of the call in the context of its requests.
+type callKey struct{}
+
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// newRetrier makes the loop over the attempts, which asks the call what to do.
+func (c *Client) newRetrier() *retryablehttp.Client {
+	return &retryablehttp.Client{
+		HTTPClient: &http.Client{
+			Transport:     callTransport{},
+			Jar:           c.jar,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		RetryMax: math.MaxInt, // CheckRetry alone decides
+		CheckRetry: func(ctx context.Context, _ *http.Response, _ error) (bool, error) {
+			return callOf(ctx).checkRetry(), nil
+		},
+		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return 0 }, // it can't ask which call waits: prepare waits
+		PrepareRetry: func(req *http.Request) error { return callOf(req.Context()).prepare(req) },
+	}
+}
+
 // checkRetry decides whether there is another attempt, and after which wait.
-func (c *call) checkRetry(context.Context, *http.Response, error) (bool, error) {
+func (c *call) checkRetry() bool {
 	c.waiting = c.stop == nil && c.mayRetry()
 	if c.waiting {
 		c.retries++
 		c.logRetry()
 	}
-	return c.waiting, nil
+	return c.waiting
 }
 
-func (c *call) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return c.wait }
+// sleep waits, and fails if the context ends before.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return contextError(ctx)
+	}
+}
 
 func (c *call) mayRetry() bool {
 	switch c.then {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -14,8 +13,7 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 )
 
-// call is one call of the API. It is the retry policy and the transport of a
-// retryablehttp.Client of its own, and makes one verdict of all its attempts.
+// call is one call of the API, and makes one verdict of all its attempts.
 type call struct {
 	client *Client
 	ctx    context.Context
@@ -23,10 +21,8 @@ type call struct {
 	input
 
 	// In the call, and not beside it, these cost no allocation of their own.
-	retrier    retryablehttp.Client
-	httpClient http.Client
-	request    retryablehttp.Request
-	trace      httptrace.ClientTrace
+	request retryablehttp.Request
+	trace   httptrace.ClientTrace
 
 	// What the trace of the attempt told, from any goroutine.
 	connection atomic.Int32 // how far it got
@@ -72,21 +68,14 @@ func (c *Client) do(ctx context.Context, op *operation, in input) (outcome, erro
 }
 
 func (c *call) do() (outcome, error) {
-	if err := c.newRequest(httptrace.WithClientTrace(c.ctx, c.watch())); err != nil {
+	ctx := context.WithValue(httptrace.WithClientTrace(c.ctx, c.watch()), callKey{}, c)
+	if err := c.newRequest(ctx); err != nil {
 		return outcome{}, invalid(c.op.name, c.id, err)
 	}
 	if c.prepare(c.request.Request) == nil {
-		c.httpClient.Transport = c
-		c.httpClient.Jar = c.client.jar
-		c.httpClient.CheckRedirect = neverRedirect
-		c.retrier.HTTPClient = &c.httpClient
-		c.retrier.RetryMax = math.MaxInt // checkRetry alone decides
-		c.retrier.CheckRetry = c.checkRetry
-		c.retrier.Backoff = c.backoff
-		c.retrier.PrepareRetry = c.prepare
 		// Do returns less than the call knows: it drops the last answer where the
 		// context ended during a wait.
-		_, _ = c.retrier.Do(&c.request) //nolint:bodyclose // RoundTrip has read and closed it.
+		_, _ = c.client.retrier.Do(&c.request) //nolint:bodyclose // RoundTrip has read and closed it.
 		if c.waiting {
 			c.stop = contextError(c.ctx)
 		}
@@ -97,13 +86,16 @@ func (c *call) do() (outcome, error) {
 	return c.verdict()
 }
 
-func neverRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-// prepare waits for the turn of the next attempt, gets its token, and gives its
+// prepare waits before the next attempt, and for its turn, gets its token, and gives its
 // request a header. An empty one, because http.Client copies what is in it, for
 // redirects. The turn comes first: what is seen and got before a wait may be stale
 // after it.
 func (c *call) prepare(req *http.Request) error {
+	if c.waiting {
+		if err := sleep(c.ctx, c.wait); err != nil {
+			return err
+		}
+	}
 	c.waiting = false
 	if c.stop = c.hold(); c.stop != nil {
 		return c.stop

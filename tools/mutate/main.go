@@ -134,7 +134,9 @@ var mutants = []mutant{
 	{"pacing can be switched off", "options.go", "c.pacer = nil", "_ = c"},
 	{"an error says that the call was held back", "pace.go", "c.held += held", "_ = c"},
 	// Never.
-	{"a redirect is not followed", "verdict.go", "c.httpClient.CheckRedirect = neverRedirect", ""},
+	{"a redirect is not followed", "retry.go", "return http.ErrUseLastResponse", "return nil"},
+	{"each attempt has the whole timeout", "timeout.go", "if !running.at.After(at) {", "if true {"},
+	{"an attempt that began later has a timeout, too", "timeout.go", "if !next.IsZero() {\n\t\tw.set", "if false {\n\t\tw.set"},
 	{"an ID is escaped", "request.go", "escaped := url.PathEscape(c.id)", "escaped := url.PathEscape(c.id)[:0] + c.id"},
 	{"a token that is echoed is taken out of the message", "secret.go", "a.message = c.redact(a.message)", ""},
 	{"a token that is echoed is taken out of the body", "secret.go", "a.body = []byte(c.redact(string(a.body[:min(len(a.body), maxErrorBody+maxErrorBody/8)])))", ""},
