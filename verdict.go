@@ -86,8 +86,8 @@ func (c *call) do() (outcome, error) {
 	return c.verdict()
 }
 
-// prepare waits before the next attempt, and for its turn, gets its token, and gives its
-// request a header. An empty one, because http.Client copies what is in it, for
+// prepare waits before the next attempt, and for its turn, gets its token, and
+// gives its request a header. An empty one, because http.Client copies what is in it, for
 // redirects. The turn comes first: what is seen and got before a wait may be stale
 // after it.
 func (c *call) prepare(req *http.Request) error {
