@@ -27,12 +27,11 @@ func (c *call) send(req *http.Request) (*http.Response, error) {
 		return nil, c.stop
 	}
 	round := c.client.pacer.current()
-	if w := c.client.watchdog; w != nil {
+	if c.client.watch != nil {
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
 		defer cancel(nil)
-		w.begin(c, cancel)
-		defer w.end(c)
+		defer c.client.watch(cancel)()
 	} else if timeout := c.client.attemptTimeout; timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, timeoutError{timeout})

@@ -16,8 +16,8 @@ type watchdog struct {
 	timeout time.Duration // for an attempt
 
 	mu      sync.Mutex
-	next    time.Time // when the timer fires, or has fired
-	running map[*call]limit
+	next    time.Time // when the timer fires; zero if none is set
+	running map[*limit]struct{}
 }
 
 // limit is the end of an attempt's time.
@@ -26,21 +26,23 @@ type limit struct {
 	cancel context.CancelCauseFunc
 }
 
-func (w *watchdog) begin(c *call, cancel context.CancelCauseFunc) {
+// begin has an attempt ended in time. Call the function that it returns when the
+// attempt is over.
+func (w *watchdog) begin(cancel context.CancelCauseFunc) (end func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	now := time.Now()
-	at := now.Add(w.timeout)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.running[c] = limit{at, cancel}
-	if !w.next.After(now) {
-		w.set(at)
+	l := &limit{now.Add(w.timeout), cancel}
+	w.running[l] = struct{}{}
+	// A timer that is as late as that may be that of a synctest bubble, which is over.
+	if w.next.IsZero() || now.Sub(w.next) > w.timeout {
+		w.set(l.at)
 	}
-}
-
-func (w *watchdog) end(c *call) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.running, c)
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.running, l)
+	}
 }
 
 // set sets the timer. The mutex is held.
@@ -52,17 +54,20 @@ func (w *watchdog) set(at time.Time) {
 func (w *watchdog) fire(at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.next.Equal(at) {
-		return // a late timer: another one has been set
-	}
 	var next time.Time
-	for _, running := range w.running {
-		if !running.at.After(at) {
-			running.cancel(timeoutError{w.timeout})
-		} else if next.IsZero() || running.at.Before(next) {
-			next = running.at
+	now := time.Now()
+	for l := range w.running {
+		if !l.at.After(now) {
+			l.cancel(timeoutError{w.timeout})
+			delete(w.running, l)
+		} else if next.IsZero() || l.at.Before(next) {
+			next = l.at
 		}
 	}
+	if !w.next.Equal(at) {
+		return // another timer has been set for the others
+	}
+	w.next = time.Time{}
 	if !next.IsZero() {
 		w.set(next)
 	}

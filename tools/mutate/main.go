@@ -135,7 +135,7 @@ var mutants = []mutant{
 	{"an error says that the call was held back", "pace.go", "c.held += held", "_ = c"},
 	// Never.
 	{"a redirect is not followed", "retry.go", "return http.ErrUseLastResponse", "return nil"},
-	{"each attempt has the whole timeout", "timeout.go", "if !running.at.After(at) {", "if true {"},
+	{"each attempt has the whole timeout", "timeout.go", "if !l.at.After(now) {", "if !now.IsZero() {"},
 	{"an attempt that began later has a timeout, too", "timeout.go", "if !next.IsZero() {\n\t\tw.set", "if false {\n\t\tw.set"},
 	{"an ID is escaped", "request.go", "escaped := url.PathEscape(c.id)", "escaped := url.PathEscape(c.id)[:0] + c.id"},
 	{"a token that is echoed is taken out of the message", "secret.go", "a.message = c.redact(a.message)", ""},
