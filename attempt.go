@@ -27,11 +27,11 @@ func (c *call) send(req *http.Request) (*http.Response, error) {
 		return nil, c.stop
 	}
 	round := c.client.pacer.current()
-	if c.client.watch != nil {
+	if c.client.timeLimit != nil {
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
 		defer cancel(nil)
-		defer c.client.watch(cancel)()
+		defer c.client.timeLimit(cancel)()
 	} else if timeout := c.client.attemptTimeout; timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, timeoutError{timeout})

@@ -43,7 +43,7 @@ type Client struct {
 	jar            http.CookieJar
 	clientTimeout  time.Duration // of the http.Client that the caller gave
 	attemptTimeout time.Duration
-	watch          func(context.CancelCauseFunc) (end func()) // nil without ownTransport; a closure, as token
+	timeLimit      func(context.CancelCauseFunc) (end func()) // nil without ownTransport; a closure, as token
 	token          func(context.Context) (string, error)      // a closure, so that no printer reaches the token
 	tokenRotates   bool
 	userAgent      string
@@ -118,7 +118,7 @@ func NewClient(accessToken string, opts ...Option) (*Client, error) {
 		c.attemptTimeout = c.clientTimeout
 	}
 	if c.ownTransport && c.attemptTimeout > 0 {
-		c.watch = (&watchdog{timeout: c.attemptTimeout, running: map[*limit]struct{}{}}).begin
+		c.timeLimit = (&watchdog{timeout: c.attemptTimeout, running: map[*limit]struct{}{}}).begin
 	}
 	c.retrier = c.newRetrier()
 	return c, nil

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -492,4 +493,25 @@ func TestEachAttemptHasTheWholeTimeout(t *testing.T) {
 		require.ErrorContains(t, err, "no whole answer within 200ms")
 		assert.GreaterOrEqual(t, time.Since(begun), timeout)
 	}
+}
+
+func TestATimeoutOutlivesABubble(t *testing.T) {
+	t.Parallel()
+	bubble := true
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		if !bubble {
+			<-r.Context().Done()
+		}
+	})
+	client := clientOf(t, server, flashback.WithAttemptTimeout(100*time.Millisecond), flashback.WithMaxRetries(0))
+	synctest.Test(t, func(t *testing.T) {
+		_, err := client.Organization.Users.Activate(t.Context(), "user-1")
+		require.ErrorIs(t, err, flashback.ErrUnexpectedResponse)
+	})
+	bubble = false
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := client.Organization.Users.Activate(ctx, "user-1")
+	require.ErrorContains(t, err, "no whole answer within 100ms")
 }

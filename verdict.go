@@ -75,7 +75,7 @@ func (c *call) do() (outcome, error) {
 	if c.prepare(c.request.Request) == nil {
 		// Do returns less than the call knows: it drops the last answer where the
 		// context ended during a wait.
-		_, _ = c.client.retrier.Do(&c.request) //nolint:bodyclose // RoundTrip has read and closed it.
+		_, _ = c.client.retrier.Do(&c.request) //nolint:bodyclose // send has read and closed it.
 		if c.waiting {
 			c.stop = contextError(c.ctx)
 		}
@@ -87,9 +87,9 @@ func (c *call) do() (outcome, error) {
 }
 
 // prepare waits before the next attempt, and for its turn, gets its token, and
-// gives its request a header. An empty one, because http.Client copies what is in it, for
-// redirects. The turn comes first: what is seen and got before a wait may be stale
-// after it.
+// gives its request a header. An empty one, because http.Client copies what is in
+// it, for redirects. The turn comes first: what is seen and got before a wait may be
+// stale after it.
 func (c *call) prepare(req *http.Request) error {
 	if c.waiting {
 		if err := sleep(c.ctx, c.wait); err != nil {

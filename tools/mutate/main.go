@@ -137,6 +137,7 @@ var mutants = []mutant{
 	{"a redirect is not followed", "retry.go", "return http.ErrUseLastResponse", "return nil"},
 	{"each attempt has the whole timeout", "timeout.go", "if !l.at.After(now) {", "if !now.IsZero() {"},
 	{"an attempt that began later has a timeout, too", "timeout.go", "if !next.IsZero() {\n\t\tw.set", "if false {\n\t\tw.set"},
+	{"a client has a timeout after a bubble, too", "timeout.go", "|| now.Sub(w.next) > w.timeout {", "{"},
 	{"an ID is escaped", "request.go", "escaped := url.PathEscape(c.id)", "escaped := url.PathEscape(c.id)[:0] + c.id"},
 	{"a token that is echoed is taken out of the message", "secret.go", "a.message = c.redact(a.message)", ""},
 	{"a token that is echoed is taken out of the body", "secret.go", "a.body = []byte(c.redact(string(a.body[:min(len(a.body), maxErrorBody+maxErrorBody/8)])))", ""},
