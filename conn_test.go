@@ -54,7 +54,7 @@ func serve(t *testing.T, handler http.HandlerFunc) *httptest.Server {
 func TestEveryLossIsRecoveredOverRealConnections(t *testing.T) {
 	t.Parallel()
 	for name, how := range map[string]flashbacktest.Loss{
-		"cut before the first byte": flashbacktest.CutAnswer,
+		"cut before the first byte": flashbacktest.CutResponse,
 		"cut in the body":           flashbacktest.CutBody,
 		"reset":                     flashbacktest.ResetConnection,
 		"stalled":                   flashbacktest.Stall,
@@ -66,7 +66,7 @@ func TestEveryLossIsRecoveredOverRealConnections(t *testing.T) {
 			client := backend.Client(flashback.WithAttemptTimeout(time.Second))
 			for _, id := range []string{"first-connection", "kept-connection"} {
 				backend.AddDeletedUser(id)
-				backend.ScriptFor(id, flashbacktest.LoseAnswer(how))
+				backend.ScriptFor(id, flashbacktest.LoseResponse(how))
 				before := len(backend.Requests())
 				got, err := client.Organization.Users.Activate(t.Context(), id)
 				require.NoError(t, err)
@@ -218,11 +218,11 @@ func TestOneCallsFailureLeavesTheConnectionsOfOthers(t *testing.T) {
 	for name, fail := range map[string]func(){
 		"a 404": func() { _, _ = client.Organization.Users.Activate(t.Context(), "nobody") },
 		"a 403": func() {
-			backend.Script(flashbacktest.Answer(403, "{}"))
+			backend.Script(flashbacktest.Respond(403, "{}"))
 			_, _ = activateIn(t.Context(), client)
 		},
 		"a 503, for good": func() {
-			backend.Script(flashbacktest.Answer(503, ""), flashbacktest.Answer(503, ""), flashbacktest.Answer(503, ""), flashbacktest.Answer(503, ""), flashbacktest.Answer(503, ""))
+			backend.Script(flashbacktest.Respond(503, ""), flashbacktest.Respond(503, ""), flashbacktest.Respond(503, ""), flashbacktest.Respond(503, ""), flashbacktest.Respond(503, ""))
 			_, _ = activateIn(t.Context(), client)
 		},
 		"a context that ended before": func() {
@@ -245,9 +245,9 @@ func TestACanceledCallLeavesTheIdleConnections(t *testing.T) {
 	client := clientWith(t, backend.Token(), server)
 	backend.AddDeletedUser("slow-1")
 	backend.AddDeletedUser("slow-2")
-	slow := flashbacktest.Fault{Act: true, Delay: 50 * time.Millisecond}
+	slow := flashbacktest.Fault{Apply: true, Delay: 50 * time.Millisecond}
 	backend.ScriptFor("slow-1", slow)
-	backend.ScriptFor("slow-2", flashbacktest.LoseAnswer(flashbacktest.Stall))
+	backend.ScriptFor("slow-2", flashbacktest.LoseResponse(flashbacktest.Stall))
 
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -374,7 +374,7 @@ func proxy(address string) func(*http.Request) (*url.URL, error) {
 // whatever the second answer is.
 func TestARequestThatTheTransportRepeatsIsNoAnswerForTheFirst(t *testing.T) {
 	t.Parallel()
-	cut := flashbacktest.LoseAnswer(flashbacktest.CutAnswer)
+	cut := flashbacktest.LoseResponse(flashbacktest.CutResponse)
 
 	t.Run("a transport around net/http's", func(t *testing.T) {
 		t.Parallel()
@@ -462,7 +462,7 @@ func TestASuccessThatIsNeitherTrueNorFalseIsNoSuccess(t *testing.T) {
 	t.Parallel()
 	for _, success := range []string{`"true"`, `"false"`, "1", "1e400", "{}", "[]"} {
 		backend := flashbacktest.New(t)
-		backend.Script(flashbacktest.Answer(200, `{"success":`+success+`,"message":"Hello"}`))
+		backend.Script(flashbacktest.Respond(200, `{"success":`+success+`,"message":"Hello"}`))
 		backend.AddDeletedUser("user-1")
 		got, err := activateIn(t.Context(), backend.Client())
 		require.Nil(t, err)
@@ -470,7 +470,7 @@ func TestASuccessThatIsNeitherTrueNorFalseIsNoSuccess(t *testing.T) {
 		assert.False(t, got.Recovered)
 	}
 	backend := flashbacktest.New(t)
-	backend.Script(flashbacktest.Answer(200, `{"success":null,"message":"Hello"}`))
+	backend.Script(flashbacktest.Respond(200, `{"success":null,"message":"Hello"}`))
 	got, err := activateIn(t.Context(), backend.Client())
 	require.Nil(t, err)
 	assert.Equal(t, 1, got.Attempts, "null is as good as absent")
@@ -484,7 +484,7 @@ func TestEachAttemptHasTheWholeTimeout(t *testing.T) {
 	client := backend.Client(flashback.WithAttemptTimeout(timeout), flashback.WithMaxRetries(0))
 	for range 3 {
 		_, _ = client.Organization.Users.Activate(t.Context(), "user-1") // soon over, it leaves a timer behind
-		backend.ScriptFor("user-1", flashbacktest.LoseAnswer(flashbacktest.Stall))
+		backend.ScriptFor("user-1", flashbacktest.LoseResponse(flashbacktest.Stall))
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		begun := time.Now()
 		_, err := activateIn(ctx, client)

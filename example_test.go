@@ -75,7 +75,7 @@ func ExampleUsersService_Activate_recovered() {
 	backend := flashbacktest.NewServer()
 	defer backend.Close()
 	backend.AddDeletedUser("user-1")
-	backend.Script(flashbacktest.LoseAnswer(flashbacktest.CutAnswer))
+	backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse))
 
 	activation, err := backend.Client().Organization.Users.Activate(context.Background(), "user-1")
 	if err != nil {
@@ -100,8 +100,8 @@ func ExampleError() {
 	defer backend.Close()
 	backend.AddDeletedUser("user-1")
 	backend.Script( // the first answer is lost, and the second one settles nothing
-		flashbacktest.LoseAnswer(flashbacktest.CutAnswer),
-		flashbacktest.Answer(403, `{"success": false, "message": "Insufficient permissions to activate users"}`),
+		flashbacktest.LoseResponse(flashbacktest.CutResponse),
+		flashbacktest.Respond(403, `{"success": false, "message": "Insufficient permissions to activate users"}`),
 	)
 
 	_, err := backend.Client().Organization.Users.Activate(context.Background(), "user-1")
@@ -157,7 +157,7 @@ func ExampleWithLogger() {
 	backend := flashbacktest.NewServer()
 	defer backend.Close()
 	backend.AddDeletedUser("user-1")
-	backend.Script(flashbacktest.ActThenAnswer(502, "<html>Bad Gateway</html>"))
+	backend.Script(flashbacktest.ApplyThenRespond(502, "<html>Bad Gateway</html>"))
 
 	// A handler without what differs from run to run.
 	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
@@ -246,7 +246,7 @@ func ExampleUsersService_Delete() {
 	backend := flashbacktest.NewServer()
 	defer backend.Close()
 	backend.AddUser(flashbacktest.User{ID: "user-1"})
-	backend.Script(flashbacktest.LoseAnswer(flashbacktest.CutAnswer))
+	backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse))
 
 	deletion, err := backend.Client().Organization.Users.Delete(context.Background(), "user-1")
 	if err != nil {
@@ -267,7 +267,7 @@ func ExampleUsersService_Delete() {
 func ExampleUsersService_Create() {
 	backend := flashbacktest.NewServer()
 	defer backend.Close()
-	backend.Script(flashbacktest.LoseAnswer(flashbacktest.CutAnswer))
+	backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse))
 	ctx, users := context.Background(), backend.Client().Organization.Users
 
 	_, err := users.Create(ctx, flashback.NewUser{Email: "jane@example.com", Password: flashback.NewSecret("correct horse")})

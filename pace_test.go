@@ -145,7 +145,7 @@ func TestTheRateDoesNotFallFarBelowWhatTheServerTakes(t *testing.T) {
 			now := time.Now()
 			taken = slices.DeleteFunc(taken, func(at time.Time) bool { return now.Sub(at) >= time.Second })
 			if len(taken) == rate {
-				return flashbacktest.Answer(429, "") // without Retry-After: calls come back soon
+				return flashbacktest.Respond(429, "") // without Retry-After: calls come back soon
 			}
 			taken = append(taken, now)
 			return flashbacktest.Fault{Delay: 20 * time.Millisecond}

@@ -74,7 +74,7 @@ func TestREADME(t *testing.T) {
 		run := user.build(t, programs[2])
 		backend.AddDeletedUser("user-2")
 		answer := func(status int) flashbacktest.Fault {
-			return flashbacktest.Answer(status, `{"success": false, "message": "No."}`)
+			return flashbacktest.Respond(status, `{"success": false, "message": "No."}`)
 		}
 		for _, step := range []struct {
 			want   string

@@ -60,7 +60,7 @@ func TestTheTokenIsNowhere(t *testing.T) {
 	t.Parallel()
 	said := `{"success":false,"message":"bad token ` + marked + `"}`
 	for name, fault := range map[string]flashbacktest.Fault{
-		"success":                    {Act: true, Status: 200, Body: `{"success":true,"message":"welcome ` + marked + `"}`},
+		"success":                    {Apply: true, Status: 200, Body: `{"success":true,"message":"welcome ` + marked + `"}`},
 		"an echo with 400":           echo(400, said),
 		"an echo with 401":           echo(401, said),
 		"an echo with 403":           echo(403, said),
@@ -126,7 +126,7 @@ func TestTheTokenIsNowhere(t *testing.T) {
 func TestATokenThatWasRenewedIsNowhereEither(t *testing.T) {
 	t.Parallel()
 	backend := flashbacktest.New(t)
-	backend.Script(flashbacktest.Answer(401, ""), flashbacktest.Answer(403, `{"message":"`+marked+` is spent"}`))
+	backend.Script(flashbacktest.Respond(401, ""), flashbacktest.Respond(403, `{"message":"`+marked+` is spent"}`))
 	tokens := []string{marked, "another-token", "another-token"}
 	client := backend.ClientWithToken("", flashback.WithTokenSource(func(context.Context) (string, error) {
 		defer func() { tokens = tokens[1:] }()
@@ -163,7 +163,7 @@ func TestAnAnswerKeepsAllButTheToken(t *testing.T) {
 func TestATokenThatBeginsWithAnotherIsTakenOutWhole(t *testing.T) {
 	t.Parallel()
 	backend := flashbacktest.New(t)
-	backend.Script(flashbacktest.Answer(401, ""), flashbacktest.Answer(403, `{"message":"no: `+marked+`-and-more"}`))
+	backend.Script(flashbacktest.Respond(401, ""), flashbacktest.Respond(403, `{"message":"no: `+marked+`-and-more"}`))
 	tokens := []string{marked, marked + "-and-more"}
 	client := backend.ClientWithToken("", flashback.WithTokenSource(func(context.Context) (string, error) {
 		defer func() { tokens = tokens[1:] }()
@@ -177,7 +177,7 @@ func TestATokenThatBeginsWithAnotherIsTakenOutWhole(t *testing.T) {
 func TestAShortTokenIsTakenOutBehindBearer(t *testing.T) {
 	t.Parallel()
 	backend := flashbacktest.New(t)
-	backend.Script(flashbacktest.Answer(403, `{"message":"Bearer user is no user's token"}`))
+	backend.Script(flashbacktest.Respond(403, `{"message":"Bearer user is no user's token"}`))
 	_, err := activateIn(t.Context(), backend.ClientWithToken("user"))
 	require.ErrorIs(t, err, flashback.ErrForbidden)
 	assert.Equal(t, "Bearer [redacted] is no user's token", err.Message)
@@ -221,7 +221,7 @@ func TestNothingIsPrintedUnasked(t *testing.T) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil))) // and log.Default with it
 	defer slog.SetDefault(old)
 	backend := flashbacktest.New(t)
-	backend.Script(flashbacktest.Answer(503, ""), flashbacktest.Drop(), flashbacktest.Answer(404, "page"))
+	backend.Script(flashbacktest.Respond(503, ""), flashbacktest.Drop(), flashbacktest.Respond(404, "page"))
 	_, err := activateIn(t.Context(), backend.Client())
 	require.ErrorIs(t, err, flashback.ErrUnexpectedResponse)
 	assert.Empty(t, logged.String())

@@ -500,7 +500,7 @@ func TestALookComesAfterTheWait(t *testing.T) {
 func TestADeleteKeepsToTheBudget(t *testing.T) {
 	t.Parallel()
 	backend := flashbacktest.New(t)
-	backend.Decide(func(*http.Request) flashbacktest.Fault { return flashbacktest.Answer(503, "") })
+	backend.Decide(func(*http.Request) flashbacktest.Fault { return flashbacktest.Respond(503, "") })
 	client := backend.Client(flashback.WithRetryBudget(10), flashback.WithBackoff(0, 0))
 	for range 200 {
 		_, err := client.Organization.Users.Delete(t.Context(), "user-1")
@@ -519,7 +519,7 @@ func TestWhatALookFindsGivesNothingBackToTheBudget(t *testing.T) {
 			return flashbacktest.None()
 		}
 		deletes++
-		return flashbacktest.Answer(503, "")
+		return flashbacktest.Respond(503, "")
 	})
 	client := backend.Client(flashback.WithRetryBudget(10), flashback.WithMaxRetries(1), flashback.WithBackoff(0, 0))
 	for range 100 {
@@ -570,7 +570,7 @@ func TestAContextThatEndsIsInTheErrorOfACreate(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				backend, client := inBubble(t)
-				backend.Script(flashbacktest.LoseAnswer(flashbacktest.Stall))
+				backend.Script(flashbacktest.LoseResponse(flashbacktest.Stall))
 				ctx, cancel := end(t.Context())
 				defer cancel()
 				_, err := client.Organization.Users.Create(ctx, newUser)

@@ -50,8 +50,8 @@ type Request struct {
 	Path   string
 	Header http.Header
 	Body   []byte
-	// Acted tells whether the request changed something.
-	Acted bool
+	// Applied tells whether the request changed something.
+	Applied bool
 }
 
 // Backend is a fake Flashback backend, as an [http.Handler]. [NewServer] and
@@ -215,8 +215,8 @@ func (b *Backend) receive(r *http.Request, received Request) (*response, Fault) 
 	reply := b.limit.check(time.Now())
 	if reply == nil {
 		fault = b.nextFault(r)
-		if fault.acts() {
-			reply, received.Acted = b.handle(r, received.Body)
+		if fault.applies() {
+			reply, received.Applied = b.handle(r, received.Body)
 		}
 		if fault.Status != 0 {
 			reply = &response{status: fault.Status, header: fault.Header, body: fault.Body}

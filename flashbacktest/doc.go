@@ -5,7 +5,7 @@
 //	func TestMine(t *testing.T) {
 //		backend := flashbacktest.New(t)
 //		backend.AddDeletedUser("user-1")
-//		backend.Script(flashbacktest.LoseAnswer(flashbacktest.CutAnswer))
+//		backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse))
 //		activation, err := backend.Client().Organization.Users.Activate(t.Context(), "user-1")
 //		// err is nil, activation.Recovered is true, and the user is active.
 //	}
@@ -26,8 +26,8 @@
 //
 // # Faults
 //
-// A [Fault] says what happens to one request in place of being handled: it may take
-// effect or not, be answered with anything, and have its answer lost in several
+// A [Fault] says what happens to one request in place of being handled: it may be
+// applied or not, be responded to with anything, and have its response lost in several
 // ways. [Backend.Script] lists the faults of the next requests, [Backend.ScriptFor]
 // those of the next requests about one user or organization, and [Backend.Decide] finds the fault of
 // each request by a function.

@@ -33,11 +33,11 @@ func Example() {
 
 // The first answer is lost after the user was activated, so the second one says
 // that there was nothing to do.
-func ExampleLoseAnswer() {
+func ExampleLoseResponse() {
 	backend := flashbacktest.NewServer()
 	defer backend.Close()
 	backend.AddDeletedUser("user-1")
-	backend.Script(flashbacktest.LoseAnswer(flashbacktest.CutAnswer))
+	backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse))
 
 	activation, err := backend.Client().Organization.Users.Activate(context.Background(), "user-1")
 	if err != nil {
@@ -57,7 +57,7 @@ func ExampleBackend_Script() {
 	backend.AddDeletedUser("user-1")
 	backend.Script(
 		flashbacktest.Drop(),
-		flashbacktest.Answer(http.StatusBadGateway, "<html>Bad Gateway</html>"),
+		flashbacktest.Respond(http.StatusBadGateway, "<html>Bad Gateway</html>"),
 		flashbacktest.None(),
 	)
 
@@ -71,7 +71,7 @@ func ExampleBackend_ScriptFor() {
 	defer backend.Close()
 	backend.AddDeletedUser("user-1")
 	backend.AddDeletedUser("user-2")
-	backend.ScriptFor("user-2", flashbacktest.ActThenAnswer(http.StatusInternalServerError, ""))
+	backend.ScriptFor("user-2", flashbacktest.ApplyThenRespond(http.StatusInternalServerError, ""))
 
 	client := backend.Client(flashback.WithMaxRetries(0))
 	for _, id := range []string{"user-1", "user-2"} {
@@ -90,7 +90,7 @@ func ExampleBackend_Decide() {
 	requests := 0
 	backend.Decide(func(*http.Request) flashbacktest.Fault {
 		if requests++; requests%2 == 1 { // every other request fails
-			return flashbacktest.Answer(http.StatusServiceUnavailable, "")
+			return flashbacktest.Respond(http.StatusServiceUnavailable, "")
 		}
 		return flashbacktest.None()
 	})
@@ -135,11 +135,11 @@ func ExampleBackend_Requests() {
 	}
 	for _, request := range backend.Requests() {
 		fmt.Println(request.Method, request.Path)
-		fmt.Println("acted:", request.Acted)
+		fmt.Println("applied:", request.Applied)
 	}
 	// Output:
 	// POST /organization/users/a%2Fb/activate
-	// acted: true
+	// applied: true
 }
 
 // A Backend of one's own goes behind any server, such as one with TLS.

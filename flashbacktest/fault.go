@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// Loss is a way to lose an answer.
+// Loss is a way to lose a response.
 type Loss int
 
-// The ways to lose an answer.
+// The ways to lose a response.
 const (
-	Nothing         Loss = iota // the answer arrives
-	CutAnswer                   // the connection is closed before the first byte
+	Nothing         Loss = iota // the response arrives
+	CutResponse                 // the connection is closed before the first byte
 	CutBody                     // the connection is closed in the middle of the body
 	ResetConnection             // the connection is reset before the first byte
 	Stall                       // nothing comes, and the connection stays open
@@ -25,38 +25,38 @@ const (
 // Fault is what the backend does with one request in place of handling it. The
 // zero Fault is none: the request is handled.
 type Fault struct {
-	// Act lets the request take effect before anything else is done with it. A
-	// fault with a Status or a Lose does not act unless Act is set.
-	Act bool
-	// Status, Header and Body are the answer; with a Status of 0 it is the
+	// Apply applies the request before anything else is done with it. A request with a
+	// fault that has a Status or a Lose is not applied unless Apply is set.
+	Apply bool
+	// Status, Header and Body are the response; with a Status of 0 it is the
 	// backend's own.
 	Status int
 	Header http.Header
 	Body   string
-	// Lose is how the answer is lost.
+	// Lose is how the response is lost.
 	Lose Loss
-	// Delay is waited for before the answer.
+	// Delay is waited for before the response.
 	Delay time.Duration
 }
 
-func (f Fault) acts() bool { return f.Act || f.Status == 0 && f.Lose == Nothing }
+func (f Fault) applies() bool { return f.Apply || f.Status == 0 && f.Lose == Nothing }
 
 // None is no fault: a place in a script where the request is handled.
 func None() Fault { return Fault{} }
 
-// Drop closes the connection before the request takes effect.
-func Drop() Fault { return Fault{Lose: CutAnswer} }
+// Drop closes the connection before the request is applied.
+func Drop() Fault { return Fault{Lose: CutResponse} }
 
-// LoseAnswer lets the request take effect and then loses the answer.
-func LoseAnswer(how Loss) Fault { return Fault{Act: true, Lose: how} }
+// LoseResponse applies the request and then loses the response.
+func LoseResponse(how Loss) Fault { return Fault{Apply: true, Lose: how} }
 
-// Answer answers in place of the backend; the request does not take effect.
-func Answer(status int, body string) Fault { return Fault{Status: status, Body: body} }
+// Respond responds in place of the backend; the request is not applied.
+func Respond(status int, body string) Fault { return Fault{Status: status, Body: body} }
 
-// ActThenAnswer lets the request take effect and then gives another answer than
+// ApplyThenRespond applies the request and then gives another response than
 // the backend's own, such as a 500.
-func ActThenAnswer(status int, body string) Fault {
-	return Fault{Act: true, Status: status, Body: body}
+func ApplyThenRespond(status int, body string) Fault {
+	return Fault{Apply: true, Status: status, Body: body}
 }
 
 // RateLimited answers 429 with a Retry-After, in whole seconds.
@@ -134,7 +134,7 @@ func (b *Backend) deliver(w http.ResponseWriter, r *http.Request, reply *respons
 			_ = conn.Close()
 			return
 		}
-	case CutAnswer, CutBody:
+	case CutResponse, CutBody:
 	}
 	panic(http.ErrAbortHandler) // net/http closes the connection, or resets the HTTP/2 stream
 }

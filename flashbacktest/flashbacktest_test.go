@@ -237,31 +237,31 @@ func TestAnIDIsReadAsOneSegment(t *testing.T) {
 func TestEachFaultAsAClientSeesIt(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name   string
-		fault  flashbacktest.Fault
-		acts   bool
-		status int // 0: no answer
-		body   string
-		err    error
+		name    string
+		fault   flashbacktest.Fault
+		applies bool
+		status  int // 0: no answer
+		body    string
+		err     error
 	}{
-		{name: "None", fault: flashbacktest.None(), acts: true, status: 200, body: activated},
-		{name: "a zero Fault", acts: true, status: 200, body: activated},
+		{name: "None", fault: flashbacktest.None(), applies: true, status: 200, body: activated},
+		{name: "a zero Fault", applies: true, status: 200, body: activated},
 		{name: "Drop", fault: flashbacktest.Drop(), err: io.EOF},
 		{name: "a reset", fault: flashbacktest.Fault{Lose: flashbacktest.ResetConnection}, err: syscall.ECONNRESET},
-		{name: "LoseAnswer, cut", fault: flashbacktest.LoseAnswer(flashbacktest.CutAnswer), acts: true, err: io.EOF},
-		{name: "LoseAnswer, reset", fault: flashbacktest.LoseAnswer(flashbacktest.ResetConnection), acts: true, err: syscall.ECONNRESET},
-		{name: "LoseAnswer, body cut", fault: flashbacktest.LoseAnswer(flashbacktest.CutBody), acts: true, status: 200, body: activated[:len(activated)/2], err: io.ErrUnexpectedEOF},
-		{name: "LoseAnswer, nothing lost", fault: flashbacktest.LoseAnswer(flashbacktest.Nothing), acts: true, status: 200, body: activated},
-		{name: "Answer", fault: flashbacktest.Answer(502, "<html>"), status: 502, body: "<html>"},
-		{name: "Answer with an empty body", fault: flashbacktest.Answer(503, ""), status: 503},
-		{name: "Answer without content", fault: flashbacktest.Answer(204, ""), status: 204},
-		{name: "Answer of a success that is a lie", fault: flashbacktest.Answer(200, activated), status: 200, body: activated},
-		{name: "ActThenAnswer", fault: flashbacktest.ActThenAnswer(500, "oops"), acts: true, status: 500, body: "oops"},
+		{name: "LoseResponse, cut", fault: flashbacktest.LoseResponse(flashbacktest.CutResponse), applies: true, err: io.EOF},
+		{name: "LoseResponse, reset", fault: flashbacktest.LoseResponse(flashbacktest.ResetConnection), applies: true, err: syscall.ECONNRESET},
+		{name: "LoseResponse, body cut", fault: flashbacktest.LoseResponse(flashbacktest.CutBody), applies: true, status: 200, body: activated[:len(activated)/2], err: io.ErrUnexpectedEOF},
+		{name: "LoseResponse, nothing lost", fault: flashbacktest.LoseResponse(flashbacktest.Nothing), applies: true, status: 200, body: activated},
+		{name: "Answer", fault: flashbacktest.Respond(502, "<html>"), status: 502, body: "<html>"},
+		{name: "Answer with an empty body", fault: flashbacktest.Respond(503, ""), status: 503},
+		{name: "Answer without content", fault: flashbacktest.Respond(204, ""), status: 204},
+		{name: "Answer of a success that is a lie", fault: flashbacktest.Respond(200, activated), status: 200, body: activated},
+		{name: "ApplyThenRespond", fault: flashbacktest.ApplyThenRespond(500, "oops"), applies: true, status: 500, body: "oops"},
 		{name: "an answer that is cut", fault: flashbacktest.Fault{Status: 403, Body: "12345678", Lose: flashbacktest.CutBody}, status: 403, body: "1234", err: io.ErrUnexpectedEOF},
 		{name: "an answer of one byte that is cut", fault: flashbacktest.Fault{Status: 403, Body: "1", Lose: flashbacktest.CutBody}, status: 403, err: io.ErrUnexpectedEOF},
-		{name: "acted, and another answer that is cut", fault: flashbacktest.Fault{Act: true, Status: 403, Body: "12345678", Lose: flashbacktest.CutBody}, acts: true, status: 403, body: "1234", err: io.ErrUnexpectedEOF},
-		{name: "an answer that is lost as a whole", fault: flashbacktest.Fault{Status: 403, Body: "x", Lose: flashbacktest.CutAnswer}, err: io.EOF},
-		{name: "a delay", fault: flashbacktest.Fault{Delay: time.Millisecond}, acts: true, status: 200, body: activated},
+		{name: "applied, and another answer that is cut", fault: flashbacktest.Fault{Apply: true, Status: 403, Body: "12345678", Lose: flashbacktest.CutBody}, applies: true, status: 403, body: "1234", err: io.ErrUnexpectedEOF},
+		{name: "an answer that is lost as a whole", fault: flashbacktest.Fault{Status: 403, Body: "x", Lose: flashbacktest.CutResponse}, err: io.EOF},
+		{name: "a delay", fault: flashbacktest.Fault{Delay: time.Millisecond}, applies: true, status: 200, body: activated},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -282,12 +282,12 @@ func TestEachFaultAsAClientSeesIt(t *testing.T) {
 			} else {
 				assert.Equal(t, tt.body, body)
 			}
-			assert.Equal(t, !tt.acts, isDeleted(t, server.Backend, "user-1"))
+			assert.Equal(t, !tt.applies, isDeleted(t, server.Backend, "user-1"))
 			require.Len(t, server.Requests(), 1)
-			assert.Equal(t, tt.acts, server.Requests()[0].Acted)
+			assert.Equal(t, tt.applies, server.Requests()[0].Applied)
 
 			// The script is over: the next request is handled.
-			if tt.acts {
+			if tt.applies {
 				client.answers("user-1", 400, notDeleted)
 			} else {
 				client.answers("user-1", 200, activated)
@@ -298,17 +298,17 @@ func TestEachFaultAsAClientSeesIt(t *testing.T) {
 
 func TestAStalledAnswerNeverComes(t *testing.T) {
 	t.Parallel()
-	for name, acts := range map[string]bool{"it acted": true, "it did not act": false} {
+	for name, applies := range map[string]bool{"it was applied": true, "it was not applied": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server, client := start(t)
 			server.AddDeletedUser("user-1")
-			server.Script(flashbacktest.Fault{Act: acts, Lose: flashbacktest.Stall})
+			server.Script(flashbacktest.Fault{Apply: applies, Lose: flashbacktest.Stall})
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // an answer would take one
 			defer cancel()
 			_, _, _, err := client.do(client.request(ctx, http.MethodPost, "/organization/users/user-1/activate", server.Token()))
 			require.ErrorIs(t, err, context.DeadlineExceeded)
-			assert.Equal(t, !acts, isDeleted(t, server.Backend, "user-1"))
+			assert.Equal(t, !applies, isDeleted(t, server.Backend, "user-1"))
 		})
 	}
 }
@@ -366,8 +366,8 @@ func TestAScriptIsPlayedInOrderOneFaultARequest(t *testing.T) {
 	t.Parallel()
 	server, client := start(t)
 	server.AddDeletedUser("user-1")
-	server.Script(flashbacktest.Answer(501, ""), flashbacktest.Answer(502, ""))
-	server.Script(flashbacktest.None(), flashbacktest.Answer(504, "")) // it goes on
+	server.Script(flashbacktest.Respond(501, ""), flashbacktest.Respond(502, ""))
+	server.Script(flashbacktest.None(), flashbacktest.Respond(504, "")) // it goes on
 	client.answers("user-1", 501, "")
 	client.answers("user-2", 502, "")
 	client.answers("user-1", 200, activated)
@@ -380,9 +380,9 @@ func TestTheScriptForAUserComesFirstAndIsForThatUserAlone(t *testing.T) {
 	server, client := start(t)
 	server.AddDeletedUser("user-1")
 	server.AddDeletedUser("a/b")
-	server.Script(flashbacktest.Answer(501, ""), flashbacktest.Answer(502, ""))
-	server.ScriptFor("user-1", flashbacktest.Answer(503, ""), flashbacktest.None(), flashbacktest.Answer(504, ""))
-	server.ScriptFor("a/b", flashbacktest.Answer(505, ""))
+	server.Script(flashbacktest.Respond(501, ""), flashbacktest.Respond(502, ""))
+	server.ScriptFor("user-1", flashbacktest.Respond(503, ""), flashbacktest.None(), flashbacktest.Respond(504, ""))
+	server.ScriptFor("a/b", flashbacktest.Respond(505, ""))
 	client.answers("user-1", 503, "")
 	client.answers("user-2", 501, "")
 	client.answers("user-1", 200, activated)
@@ -401,12 +401,12 @@ func TestDecideIsAskedWhereNoScriptHasAFault(t *testing.T) {
 	server.Decide(func(r *http.Request) flashbacktest.Fault {
 		asked = append(asked, r.Method+" "+r.URL.Path)
 		if strings.Contains(r.URL.Path, "user-2") {
-			return flashbacktest.Answer(502, "")
+			return flashbacktest.Respond(502, "")
 		}
 		return flashbacktest.None()
 	})
-	server.Script(flashbacktest.Answer(501, ""))
-	server.ScriptFor("user-1", flashbacktest.Answer(503, ""))
+	server.Script(flashbacktest.Respond(501, ""))
+	server.ScriptFor("user-1", flashbacktest.Respond(503, ""))
 	client.answers("user-1", 503, "")
 	client.answers("user-1", 501, "")
 	assert.Empty(t, asked)
@@ -505,9 +505,9 @@ func TestResetForgetsAllButUsersAndTokens(t *testing.T) {
 	server.AddDeletedUser("user-1")
 	token := server.AddToken("owner")
 	client.answers("nobody", 404, userNotFound)
-	server.Script(flashbacktest.Answer(501, ""))
-	server.ScriptFor("user-1", flashbacktest.Answer(502, ""))
-	server.Decide(func(*http.Request) flashbacktest.Fault { return flashbacktest.Answer(503, "") })
+	server.Script(flashbacktest.Respond(501, ""))
+	server.ScriptFor("user-1", flashbacktest.Respond(502, ""))
+	server.Decide(func(*http.Request) flashbacktest.Fault { return flashbacktest.Respond(503, "") })
 	server.LimitRate(1, 0)
 	server.Reset()
 	assert.Empty(t, server.Requests())
@@ -537,11 +537,11 @@ func TestRequestsAreKeptAsTheyCame(t *testing.T) {
 	assert.Equal(t, "1", got[0].Header.Get("X-Mine"))
 	assert.Equal(t, "Bearer "+server.Token(), got[0].Header.Get("Authorization"))
 	assert.Equal(t, "hello", string(got[0].Body))
-	assert.True(t, got[0].Acted)
+	assert.True(t, got[0].Applied)
 	assert.Equal(t, "GET", got[1].Method)
 	assert.Equal(t, "/other", got[1].Path)
 	assert.Empty(t, got[1].Body)
-	assert.False(t, got[1].Acted)
+	assert.False(t, got[1].Applied)
 }
 
 func TestWhatRequestsReturnsIsTheCallersOwn(t *testing.T) {
@@ -674,7 +674,7 @@ func TestServersAreIndependent(t *testing.T) {
 	two, twoClient := start(t)
 	require.NotEqual(t, one.URL, two.URL)
 	one.AddDeletedUser("user-1")
-	two.Script(flashbacktest.Answer(503, ""))
+	two.Script(flashbacktest.Respond(503, ""))
 	oneClient.answers("user-1", 200, activated)
 	twoClient.answers("user-1", 503, "")
 	twoClient.answers("user-1", 404, userNotFound)
@@ -685,7 +685,7 @@ func TestTheClientsOfAServer(t *testing.T) {
 	t.Parallel()
 	server, _ := start(t)
 	server.AddDeletedUser("user-1")
-	server.Script(flashbacktest.Answer(503, ""), flashbacktest.Answer(503, ""))
+	server.Script(flashbacktest.Respond(503, ""), flashbacktest.Respond(503, ""))
 	got, err := server.Client(flashback.WithUserAgent("mine/1")).Organization.Users.Activate(t.Context(), "user-1")
 	require.NoError(t, err)
 	assert.Equal(t, 3, got.Attempts)
@@ -720,16 +720,16 @@ func TestABackendServesBehindAnyHandler(t *testing.T) {
 func TestALostAnswerIsRecoveredAndAFaultThatStaysIsUnknown(t *testing.T) {
 	t.Parallel()
 	server, _ := start(t)
-	for _, how := range []flashbacktest.Loss{flashbacktest.CutAnswer, flashbacktest.CutBody, flashbacktest.ResetConnection} {
+	for _, how := range []flashbacktest.Loss{flashbacktest.CutResponse, flashbacktest.CutBody, flashbacktest.ResetConnection} {
 		server.AddDeletedUser("user-1")
-		server.Script(flashbacktest.LoseAnswer(how))
+		server.Script(flashbacktest.LoseResponse(how))
 		got, err := server.Client().Organization.Users.Activate(t.Context(), "user-1")
 		require.NoError(t, err)
 		assert.True(t, got.Recovered)
 		assert.Equal(t, 2, got.Attempts)
 	}
 	server.AddDeletedUser("user-1")
-	server.Decide(func(*http.Request) flashbacktest.Fault { return flashbacktest.LoseAnswer(flashbacktest.CutAnswer) })
+	server.Decide(func(*http.Request) flashbacktest.Fault { return flashbacktest.LoseResponse(flashbacktest.CutResponse) })
 	_, err := server.Client(flashback.WithMaxRetries(2)).Organization.Users.Activate(t.Context(), "user-1")
 	var e *flashback.Error
 	require.True(t, errors.As(err, &e)) //nolint:testifylint // as the documentation shows it
@@ -861,7 +861,7 @@ func TestAScriptForAnIDIsForAllCallsAboutIt(t *testing.T) {
 	server := flashbacktest.New(t)
 	server.AddUser(flashbacktest.User{ID: "a/b"})
 	org := server.Client().Organization
-	teapot := flashbacktest.Answer(418, "")
+	teapot := flashbacktest.Respond(418, "")
 	server.ScriptFor("a/b", teapot, teapot, teapot, teapot)
 	server.ScriptFor(flashbacktest.DefaultOrg, teapot)
 	ctx := t.Context()

@@ -67,7 +67,7 @@ func (s *scenario) lose(n int, ways ...flashbacktest.Loss) {
 	s.backend.Decide(func(*http.Request) flashbacktest.Fault {
 		switch rand.IntN(n) {
 		case 0:
-			return flashbacktest.LoseAnswer(ways[rand.IntN(len(ways))])
+			return flashbacktest.LoseResponse(ways[rand.IntN(len(ways))])
 		case 1:
 			return flashbacktest.Drop()
 		}
@@ -210,7 +210,7 @@ func (s *scenario) check(results []result) tally {
 	for _, request := range s.backend.Requests() {
 		is := truths[request.Path]
 		is.received++
-		if request.Acted {
+		if request.Applied {
 			is.acted++
 		}
 		truths[request.Path] = is

@@ -49,7 +49,7 @@ func TestHTTP2(t *testing.T) {
 		}
 	}, recovers)
 	try(t, "http2: streams reset", func(s *scenario) {
-		s.lose(10, flashbacktest.CutAnswer, flashbacktest.CutBody)
+		s.lose(10, flashbacktest.CutResponse, flashbacktest.CutBody)
 		s.serveHTTP2(usualPings)
 	}, func(is *assert.Assertions, sum tally) {
 		recovers(is, sum)

@@ -41,7 +41,7 @@ func TestPlain(t *testing.T) {
 }
 
 func lossy(s *scenario) {
-	s.lose(10, flashbacktest.CutAnswer, flashbacktest.CutBody, flashbacktest.ResetConnection)
+	s.lose(10, flashbacktest.CutResponse, flashbacktest.CutBody, flashbacktest.ResetConnection)
 	s.url = "http://" + s.serve(false, plainServer).addr
 }
 

@@ -106,7 +106,7 @@ func documented(ctx context.Context, out *strings.Builder, backend *flashbacktes
 	backend.AddUser(flashbacktest.User{ID: "active"})
 	backend.AddUser(flashbacktest.User{ID: "elsewhere", OrgID: "another-organization"})
 	backend.AddDeletedUser("unlucky")
-	internal := flashbacktest.Answer(500, `{"success": false, "message": "Internal server error"}`)
+	internal := flashbacktest.Respond(500, `{"success": false, "message": "Internal server error"}`)
 	backend.ScriptFor("unlucky", slices.Repeat([]flashbacktest.Fault{internal}, 5)...)
 
 	out.WriteString("\nThe documented answers\n\n")
@@ -157,7 +157,7 @@ func kinds(err error) []string {
 func lost(ctx context.Context, out *strings.Builder, backend *flashbacktest.Server, users *flashback.UsersService) error {
 	backend.Reset()
 	backend.AddDeletedUser("lost")
-	backend.Script(flashbacktest.LoseAnswer(flashbacktest.CutAnswer)) // for the next request alone
+	backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse)) // for the next request alone
 	activation, err := users.Activate(ctx, "lost")
 	if err != nil {
 		return err
@@ -166,7 +166,7 @@ func lost(ctx context.Context, out *strings.Builder, backend *flashbacktest.Serv
 	out.WriteString("\nThe lost answer: the backend acts, and the connection breaks\n\n")
 	for i, request := range backend.Requests() {
 		what := "changes nothing; the answer is 400 " + activation.Message
-		if request.Acted {
+		if request.Applied {
 			what = "activates the user; no answer comes"
 		}
 		fmt.Fprintf(out, "  request %d        %s\n", i+1, what)

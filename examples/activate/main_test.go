@@ -65,7 +65,7 @@ func TestTour(t *testing.T) {
 
 func TestOnABackend(t *testing.T) {
 	t.Parallel()
-	twice := []flashbacktest.Fault{flashbacktest.Drop(), flashbacktest.Answer(http.StatusForbidden, refused)}
+	twice := []flashbacktest.Fault{flashbacktest.Drop(), flashbacktest.Respond(http.StatusForbidden, refused)}
 	for name, test := range map[string]struct {
 		faults   []flashbacktest.Fault
 		args     []string
@@ -85,13 +85,13 @@ func TestOnABackend(t *testing.T) {
 		},
 		"recovered": {
 			args:     []string{"user-1"},
-			faults:   []flashbacktest.Fault{flashbacktest.LoseAnswer(flashbacktest.CutAnswer)},
+			faults:   []flashbacktest.Fault{flashbacktest.LoseResponse(flashbacktest.CutResponse)},
 			stdout:   "User \"user-1\" is active, most likely by this call; an answer was lost on the way. The server's words: \"User is not deleted\"\n",
 			requests: 2,
 		},
 		"control characters of the server do not reach the terminal": {
 			args:     []string{"user-1"},
-			faults:   []flashbacktest.Fault{flashbacktest.Answer(http.StatusOK, `{"success": true, "message": "\u001b[2J"}`)},
+			faults:   []flashbacktest.Fault{flashbacktest.Respond(http.StatusOK, `{"success": true, "message": "\u001b[2J"}`)},
 			stdout:   "User \"user-1\" is active, by this call. The server's words: \"\\x1b[2J\"\n",
 			requests: 1,
 		},

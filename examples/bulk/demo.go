@@ -58,15 +58,15 @@ func trouble(r *http.Request) flashbacktest.Fault {
 	}
 	switch n := rand.N(100); { //nolint:gosec // No secret.
 	case n < 3:
-		return flashbacktest.LoseAnswer(flashbacktest.CutAnswer)
+		return flashbacktest.LoseResponse(flashbacktest.CutResponse)
 	case n < 5:
-		return flashbacktest.LoseAnswer(flashbacktest.CutBody)
+		return flashbacktest.LoseResponse(flashbacktest.CutBody)
 	case n < 6:
 		return flashbacktest.Drop()
 	case n < 8:
-		return flashbacktest.ActThenAnswer(http.StatusBadGateway, "<html>502 Bad Gateway</html>")
+		return flashbacktest.ApplyThenRespond(http.StatusBadGateway, "<html>502 Bad Gateway</html>")
 	case n < 10:
-		return flashbacktest.Answer(http.StatusServiceUnavailable, "")
+		return flashbacktest.Respond(http.StatusServiceUnavailable, "")
 	}
 	return flashbacktest.None()
 }

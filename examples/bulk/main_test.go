@@ -78,8 +78,8 @@ func TestEachUserGetsAVerdict(t *testing.T) {
 	}
 	c.backend.AddUser(flashbacktest.User{ID: "active"})
 	c.backend.AddUser(flashbacktest.User{ID: "elsewhere", OrgID: "org-2"})
-	c.backend.ScriptFor("lost", flashbacktest.LoseAnswer(flashbacktest.CutAnswer))
-	c.backend.ScriptFor("unlucky", flashbacktest.Answer(501, ""))
+	c.backend.ScriptFor("lost", flashbacktest.LoseResponse(flashbacktest.CutResponse))
+	c.backend.ScriptFor("unlucky", flashbacktest.Respond(501, ""))
 	c.stdin = "\ufeffdeleted\r\n\n# a comment\n lost \nunlucky\na/b\nactive\nelsewhere\nnobody\n..\ndeleted\n"
 	status, stdout, stderr, err := c.run(t.Context(), "-ids", "-")
 	require.NoError(t, err)
@@ -111,7 +111,7 @@ func TestAnUnknownOutcomeIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	c := newCommand(t)
 	c.backend.AddDeletedUser("user-1")
-	c.backend.Script(flashbacktest.LoseAnswer(flashbacktest.CutAnswer), flashbacktest.Answer(403, `{"message":"No"}`))
+	c.backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse), flashbacktest.Respond(403, `{"message":"No"}`))
 	c.stdin = "user-1"
 	status, _, _, err := c.run(t.Context(), "-ids", "-")
 	require.NoError(t, err)
@@ -163,7 +163,7 @@ func TestAllWhoWereDeletedSince(t *testing.T) {
 func TestAListThatIsNotWholeIsRefused(t *testing.T) {
 	t.Parallel()
 	c := newCommand(t)
-	c.backend.Script(flashbacktest.Answer(200, `{"success":true,"data":[{"id":"a","deletedAt":"2026-01-01T00:00:00.000Z"}],"total":2}`))
+	c.backend.Script(flashbacktest.Respond(200, `{"success":true,"data":[{"id":"a","deletedAt":"2026-01-01T00:00:00.000Z"}],"total":2}`))
 	status, _, _, err := c.run(t.Context(), "-deleted-since", "1000000h")
 	require.ErrorContains(t, err, "1 of 2 users")
 	assert.Equal(t, couldNot, status)
@@ -177,7 +177,7 @@ func TestACtrlCFinishesWhatIsBegun(t *testing.T) {
 		c.backend.AddDeletedUser(fmt.Sprint(i))
 		c.stdin += fmt.Sprintln(i)
 	}
-	c.backend.ScriptFor("0", flashbacktest.Answer(503, ""), flashbacktest.LoseAnswer(flashbacktest.CutAnswer))
+	c.backend.ScriptFor("0", flashbacktest.Respond(503, ""), flashbacktest.LoseResponse(flashbacktest.CutResponse))
 	c.backend.ScriptFor("1", flashbacktest.Fault{Delay: 100 * time.Millisecond})
 	time.AfterFunc(20*time.Millisecond, stop)
 	status, _, stderr, err := c.run(ctx, "-ids", "-", "-workers", "2")

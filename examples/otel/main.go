@@ -35,7 +35,7 @@ func activate(ctx context.Context, provider *sdktrace.TracerProvider) error {
 	backend := flashbacktest.NewServer()
 	defer backend.Close()
 	backend.AddDeletedUser("user-1")
-	backend.Script(flashbacktest.Answer(http.StatusServiceUnavailable, ""), flashbacktest.LoseAnswer(flashbacktest.CutAnswer))
+	backend.Script(flashbacktest.Respond(http.StatusServiceUnavailable, ""), flashbacktest.LoseResponse(flashbacktest.CutResponse))
 
 	// A transport of one's own, with many idle connections for many workers.
 	base := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 100, IdleConnTimeout: time.Minute}
