@@ -1,0 +1,202 @@
+package redact_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flashbacknetwork/flashback-go/internal/redact"
+)
+
+func TestASecretIsFound(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ secret, text, want string }{
+		"as it is":                        {"pa55word", "a pa55word!", "a [redacted]!"},
+		"escaped by JSON":                 {`p"ä/😀`, `p\"\u00e4\/\ud83d\uDE00`, redact.Mark},
+		"escaped by JSON in JSON":         {`p"ä`, `{"a":"{\"b\":\"p\\\"\\u00e4\"}"}`, `{"a":"{\"b\":\"[redacted]\"}"}`},
+		"escaped by JavaScript":           {"päß😀", `p\xe4\u{df}\u{1F600}`, redact.Mark},
+		"escaped by a URL":                {"p ä/", "?a=p%20%C3%a4%2f&b", "?a=[redacted]&b"},
+		"escaped by a form":               {"p ä/", "p+%C3%a4%2F", redact.Mark},
+		"escaped by a URL as Latin-1":     {"p ä/", "p+%E4/", redact.Mark},
+		"escaped by HTML":                 {`p"ä'<`, "p&quot;&#xE4;&#39;&lt;", redact.Mark},
+		"escaped by HTML, no semicolon":   {`p"ä'<x`, "p&quot&#xE4&#39&ltx", redact.Mark},
+		"escaped by HTML, two characters": {"xfjy", "x&fjlig;y", redact.Mark},
+		"in Latin-1":                      {"pässword", "p\xe4ssword", redact.Mark},
+		"that looks escaped, raw":         {"50%&amp;x", "50%&amp;x", redact.Mark},
+		"that looks escaped, in HTML":     {"50%&amp;x", "50%&amp;amp;x", redact.Mark},
+		"that looks escaped, in a URL":    {"%41", "%2541", redact.Mark},
+		"that looks escaped, in JSON":     {`a\u0041`, `a\\u0041`, redact.Mark},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var s redact.Secrets
+			s.AddPassword(test.secret)
+			assert.Equal(t, test.want, s.Text(test.text))
+		})
+	}
+}
+
+func TestTextWithoutASecretIsTheSame(t *testing.T) {
+	t.Parallel()
+	var none, s redact.Secrets
+	s.AddToken("a-token-of-19-bytes")
+	text := strings.Repeat(`<a href="/?a=1&amp;b=%20">a-token-of-18</a>{"a":"\u00e4"}`, 20)
+	for _, s := range []*redact.Secrets{&none, &s} {
+		assert.Equal(t, text, s.Text(text))
+		assert.Equal(t, text, string(s.Body([]byte(text), true)))
+	}
+}
+
+//nolint:paralleltest // It counts allocations.
+func TestTextWithoutASecretIsNotCopied(t *testing.T) {
+	var s redact.Secrets
+	s.AddToken("a-token-of-19-bytes")
+	text := strings.Repeat(`<a href="/?a=1&amp;b=%20">&nbsp;</a>{"a":"\u00e4"}`, 20)
+	assert.Zero(t, testing.AllocsPerRun(10, func() { s.Text(text) }))
+}
+
+func TestAShortTokenIsRedactedBehindBearerOnly(t *testing.T) {
+	t.Parallel()
+	var s redact.Secrets
+	s.AddToken("user")
+	s.AddToken("user")
+	s.AddToken("")
+	s.AddPassword("")
+	assert.Equal(t, "a user: Bearer [redacted]", s.Text("a user: Bearer user"))
+	assert.Equal(t, "a user: Bearer [redacted]", s.Text("a user: Bearer%20user"))
+}
+
+func TestSecretsThatOverlapAreRedactedWhole(t *testing.T) {
+	t.Parallel()
+	var s redact.Secrets
+	s.AddToken("token-one")
+	s.AddToken("token-one-and-more")
+	s.AddPassword("xt")
+	assert.Equal(t, "[redacted], [redacted]", s.Text("token-one-and-more, xtoken-one"))
+}
+
+func TestTheMarkIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for _, password := range []string{"e", "[", "redacted", "x[", "]y"} {
+		var s redact.Secrets
+		s.AddPassword(password)
+		s.AddToken("token-one")
+		shown := s.Text("<token-one>" + password + "xtoken-oney")
+		assert.Contains(t, shown, "<"+redact.Mark+">")
+		assert.Equal(t, shown, s.Text(shown))
+	}
+	var s redact.Secrets
+	s.AddPassword("[redacted]x")
+	assert.Equal(t, "a [redacted]", s.Text("a [redacted]x"))
+}
+
+func TestTheBeginningOfASecretAtACutIsRedacted(t *testing.T) {
+	t.Parallel()
+	dice := rand.New(rand.NewPCG(1, 1))
+	token := pick(dice, "abcdefghijklmnopqrstuvwxyz0123456789-_.~", 10<<10)
+	for name, test := range map[string]struct {
+		secret string
+		add    func(*redact.Secrets, string)
+		shows  int
+	}{
+		"token":    {token, (*redact.Secrets).AddToken, 3},
+		"password": {"Pä\"§ %word", (*redact.Secrets).AddPassword, 0},
+	} {
+		for i, encode := range append(encoders, func(_ *rand.Rand, text string) string { return text }) {
+			t.Run(fmt.Sprint(name, i), func(t *testing.T) {
+				t.Parallel()
+				var s redact.Secrets
+				test.add(&s, test.secret)
+				escaped := encode(rand.New(rand.NewPCG(2, 2)), test.secret)
+				for n := 1; n <= len(escaped); n++ {
+					if n > 200 && n < len(escaped)-200 && n%37 != 0 {
+						continue
+					}
+					shown := string(s.Body([]byte("a: "+escaped[:n]), true))
+					if strings.HasSuffix(shown, redact.Mark) {
+						require.Equal(t, "a: "+redact.Mark, shown, n)
+						continue
+					}
+					require.Equal(t, "a: "+escaped[:n], shown)
+					plain := escaped[:n]
+					for _, decode := range decoders {
+						plain = decode(plain)
+					}
+					plain = strings.SplitN(strings.ReplaceAll(plain, "%", `\`), `\`, 2)[0] // without half an escape
+					plain = strings.SplitN(plain, "&", 2)[0]
+					require.LessOrEqual(t, len(plain), test.shows, shown)
+				}
+				whole := string(s.Body([]byte("a: "+escaped+" b"), true))
+				require.Equal(t, "a: "+redact.Mark+" b", whole)
+				require.Equal(t, "a: "+escaped[:4], s.Text("a: "+escaped[:4]), "what is not cut is no beginning")
+			})
+		}
+	}
+}
+
+func TestABodyIsACopy(t *testing.T) {
+	t.Parallel()
+	var s redact.Secrets
+	body := []byte("a body")
+	s.Body(body, false)[0] = 'b'
+	assert.Equal(t, "a body", string(body))
+}
+
+func TestAHeaderHasNeitherCookiesNorSecretsNorMuchElse(t *testing.T) {
+	t.Parallel()
+	var s redact.Secrets
+	s.AddToken("a-token-of-19-bytes")
+	long := strings.Repeat("x", 5000)
+	h := http.Header{
+		"Set-Cookie": {"a=b"}, "Set-Cookie2": {"a=b"}, "set-cookie": {"a=b"},
+		"Location": {"/?t=a%2Dtoken-of-19-bytes", "/"}, "X-Long": {long}, "X-Cut": {long[:4090] + "a-token-of-19-bytes"},
+	}
+	before := h.Clone()
+	assert.Equal(t, http.Header{
+		"Location": {"/?t=[redacted]", "/"}, "X-Long": {long[:4096]}, "X-Cut": {long[:4090] + redact.Mark},
+	}, s.Header(h))
+	assert.Equal(t, before, h)
+	for i := range 100 {
+		h[fmt.Sprint("X-", i)] = []string{long}
+	}
+	size := 0
+	for name, values := range s.Header(h) {
+		size += len(values) * len(name)
+		for _, value := range values {
+			size += len(value)
+		}
+	}
+	assert.InDelta(t, 64<<10, size, 100)
+	assert.Nil(t, s.Header(nil))
+}
+
+// When the work at a text is more than is allowed, its rest is redacted. So a text that
+// comes back as it is took no more.
+func TestTheWorkIsBounded(t *testing.T) {
+	t.Parallel()
+	token := pick(rand.New(rand.NewPCG(1, 1)), "abcdefghijklmnopqrstuvwxyz0123456789-_.~", 10<<10)
+	for _, password := range []string{"pässword", `"quoted"`, "+", "zzzzzzzzzz"} {
+		var s redact.Secrets
+		s.AddToken(token)
+		s.AddPassword(password)
+		for _, part := range []string{
+			`\`, "%", "&", "%25", "25", "&amp;", "amp;", `\u005c`, "%26", `\\\"`, "&nbsp", token[:60] + "!", "%5cb=some-text", "&#37c=some-text", `\\\\\\\"d=some-text`, "&a=1",
+		} {
+			for _, first := range []string{"", "%", "&", `\`} {
+				text := first + strings.Repeat(part, (64<<10)/len(part))
+				if password == `"quoted"` || !strings.Contains(text, password) {
+					assert.True(t, text == s.Text(text), "%q %q", password, first+part) //nolint:testifylint // a difference of 64 KiB helps nobody
+				}
+			}
+		}
+	}
+	var s redact.Secrets
+	s.AddPassword(strings.Repeat("a", 1023) + "b")
+	text := "x" + strings.Repeat(strings.Repeat("a", 63)+"c", 1<<10)
+	assert.Less(t, len(s.Text(text)), len(text), "a control: a text that takes more")
+}
