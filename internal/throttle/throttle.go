@@ -1,0 +1,291 @@
+// Package throttle knows rate limits: when may the next request of one operation go out?
+//
+// Nothing is held back until the server refuses a request. A refusal closes a gate for all calls of the operation,
+// until the server's Retry-After is over or, without one, for a wait that doubles with each refusal in a row. Then one
+// request probes. If it is accepted, the others follow in the order in which their calls came, at a rate that is
+// found as congestion control finds it.
+package throttle
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	shortest  = time.Millisecond // wait without a Retry-After
+	ownMost   = time.Minute      // a wait without a Retry-After up to this long fails no call
+	longest   = 64 * time.Second // one, of those
+	maxJitter = 5 * time.Second
+	lateness  = 20 * time.Millisecond // of timers, which may be made up for
+	quiet     = time.Minute           // without a call that had to wait, after which nothing is held back
+	patience  = 5                     // refusals in a row with a Retry-After, after which the waits double even so
+)
+
+// A Throttle holds the requests of one operation back to what the server accepts. Its zero value is ready. It must
+// not be copied.
+type Throttle struct {
+	// FirstWait is the wait after a refusal without a Retry-After, at least a millisecond. It doubles with each one in a row.
+	FirstWait time.Duration
+
+	calls atomic.Uint64 // so far
+	state atomic.Uint64 // twice the round, and 1 more while requests are held back
+
+	mu     sync.Mutex
+	queue  queue
+	pace   pace
+	now    time.Time // the last time that it looked
+	next   time.Time // the next request may go out
+	until  time.Time // the gate is closed, without jitter
+	asked  time.Time // the same, as far as the server asked for it
+	busy   time.Time // the last time that a call had to wait
+	closed time.Time // when the first of the refusals in a row came
+	first  uint64    // the round of the first probe after it
+	row    int       // refusals in a row
+}
+
+// A Place is a call's place in the queue. Its zero value is a new call's; a call keeps its Place for all its requests,
+// so that one that was refused goes on before those that came later.
+type Place struct {
+	order uint64 // in which calls came, from 1
+	round uint64 // in which its last request was sent
+}
+
+// A Pass is what Wait gives for one request, and Done takes.
+type Pass struct {
+	round  uint64 // A refusal ends a round. Those of an earlier round tell nothing new.
+	waited bool
+}
+
+// An Outcome is what came of a request.
+type Outcome int
+
+// The outcomes.
+const (
+	Accepted Outcome = iota // a response that is no refusal
+	Refused                 // because of a rate limit
+	Unknown                 // no response
+)
+
+// A ClosedError tells that no request may go out for so long that it isn't waited for.
+type ClosedError struct {
+	For      time.Duration // from now on
+	Deadline bool          // the context's deadline would pass; otherwise it is more than the call waits
+}
+
+func (e *ClosedError) Error() string { return fmt.Sprintf("rate limited for %v more", e.For) }
+
+// Wait returns when the call may send its next request, of which Done must be told. It fails with a *ClosedError, at
+// once or as soon as it is so, where no request may go out for longer than most, or before the deadline of ctx. It
+// fails with the error of ctx when that ends.
+func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass, error) {
+	if p.order == 0 {
+		p.order = t.calls.Add(1)
+	}
+	if err := ctx.Err(); err != nil {
+		return Pass{}, err
+	}
+	if state := t.state.Load(); state&1 == 0 {
+		p.round = state >> 1
+		return Pass{round: p.round}, nil
+	}
+	w := &waiter{place: p, most: most, look: make(chan struct{}, 1)}
+	w.deadline, _ = ctx.Deadline()
+	t.enter(w)
+	defer t.leave(w)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		wait, err := t.ask(w)
+		if err != nil {
+			return Pass{}, err
+		}
+		if wait == 0 {
+			return Pass{round: p.round, waited: w.waited}, nil
+		}
+		var due <-chan time.Time
+		if wait > 0 {
+			timer.Reset(wait)
+			due = timer.C
+		}
+		select {
+		case <-due:
+		case <-w.look:
+		case <-ctx.Done():
+			return Pass{}, ctx.Err()
+		}
+	}
+}
+
+// Done tells what came of the request that Wait let go. A refusal may come with the server's Retry-After; 0 is none.
+func (t *Throttle) Done(pass Pass, outcome Outcome, retryAfter time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.look()
+	current := pass.round == t.state.Load()>>1
+	switch outcome {
+	case Refused:
+		if current {
+			t.refuse(now, retryAfter)
+		}
+		t.extend(now.Add(retryAfter))
+		for _, w := range t.queue {
+			if t.closedFor(w) != nil {
+				w.wake()
+			}
+		}
+	case Accepted:
+		t.pace.accepted(now, pass.waited)
+		if current && t.row > 0 {
+			t.open(now)
+		}
+	case Unknown:
+	}
+}
+
+// refuse closes the gate, and begins a new round.
+func (t *Throttle) refuse(now time.Time, retryAfter time.Duration) {
+	round := t.state.Load()>>1 + 1
+	t.row++
+	if t.row == 1 {
+		t.closed, t.first = now, round
+		t.pace.refused(now)
+	}
+	wait := retryAfter
+	if wait == 0 {
+		wait = t.own()
+	} else if t.row > patience {
+		wait = max(wait, time.Second<<min(t.row-patience, 20)) // it isn't to be believed
+	}
+	t.until, t.asked = now.Add(wait), time.Time{}
+	t.next = t.until.Add(rand.N(min(wait/10, maxJitter) + 1)) //nolint:gosec // Jitter needs no secrecy.
+	t.busy = t.next
+	t.state.Store(round<<1 | 1)
+}
+
+// extend keeps the gate closed until the server's Retry-After is over.
+func (t *Throttle) extend(asked time.Time) {
+	if !asked.After(t.asked) {
+		return
+	}
+	t.asked = asked
+	if longer := asked.Sub(t.until); longer > 0 {
+		t.until = asked
+		if t.next = t.next.Add(longer); t.next.Before(asked) {
+			t.next = asked
+		}
+		t.busy = t.next
+	}
+}
+
+// open goes on after refusals in a row: those who probed in vain are in their places again.
+func (t *Throttle) open(now time.Time) {
+	t.pace.reopen(now, max(now.Sub(t.closed), t.FirstWait))
+	t.row, t.next = 0, now
+	for _, w := range t.queue {
+		w.probed = 0
+	}
+	heap.Init(&t.queue)
+	t.queue.wake()
+}
+
+// own is the wait without a Retry-After. Where the rate is known, it is at least the time of a request, in which there
+// may be a token again.
+func (t *Throttle) own() time.Duration {
+	first := max(t.FirstWait, shortest)
+	if t.pace.falls > 1 {
+		first = max(first, t.pace.interval())
+	}
+	return min(first<<min(t.row-1, 20), max(longest, first))
+}
+
+// enter puts a call into the queue. Who probed in vain lets others probe before it does so again, since it may be this
+// very request that the server refuses.
+func (t *Throttle) enter(w *waiter) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.look()
+	if len(t.queue) == 0 && now.Sub(t.busy) > quiet {
+		t.forget()
+	}
+	if t.row > 0 && w.place.round >= t.first {
+		w.probed = w.place.round
+	}
+	heap.Push(&t.queue, w)
+}
+
+// leave takes a call out of the queue, and lets the next one look if it was the first.
+func (t *Throttle) leave(w *waiter) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if first := w.index == 0; w.index >= 0 {
+		heap.Remove(&t.queue, w.index)
+		if first {
+			t.queue.wake()
+		}
+	}
+}
+
+// ask lets a call out of the queue if it is its turn. Otherwise it tells how long to wait, or -1 where others are before it.
+func (t *Throttle) ask(w *waiter) (time.Duration, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.look()
+	if closed := t.closedFor(w); closed != nil {
+		return 0, closed
+	}
+	if wait := t.next.Sub(now); w.index > 0 || wait > 0 {
+		w.waited, t.busy = true, now
+		if w.index > 0 {
+			return -1, nil
+		}
+		return wait, nil
+	}
+	heap.Pop(&t.queue)
+	w.place.round = t.state.Load() >> 1
+	if t.row > 0 {
+		t.next = now.Add(max(t.own(), t.pace.interval()))
+	} else {
+		if early := now.Add(-lateness); t.next.Before(early) {
+			t.next = early
+		}
+		t.next = t.next.Add(t.pace.interval())
+	}
+	t.queue.wake()
+	return 0, nil
+}
+
+// closedFor is the error of a call that would wait too long, or nil.
+func (t *Throttle) closedFor(w *waiter) error {
+	left := t.until.Sub(t.now)
+	switch {
+	case left <= 0:
+	case !w.deadline.IsZero() && !t.until.Before(w.deadline):
+		return &ClosedError{For: left, Deadline: true}
+	case t.asked.Sub(t.now) > w.most, left > max(w.most, ownMost):
+		return &ClosedError{For: left}
+	}
+	return nil
+}
+
+// look is the time. One that goes back is another clock's, as in a test with fake time: what was learned is void.
+func (t *Throttle) look() time.Time {
+	now := time.Now()
+	if now.Before(t.now) {
+		t.forget()
+	}
+	t.now = now
+	return now
+}
+
+// forget starts anew.
+func (t *Throttle) forget() {
+	t.pace, t.row = pace{}, 0
+	t.next, t.until, t.asked, t.busy = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	t.state.Store(t.state.Load() &^ 1)
+	t.queue.wake()
+}

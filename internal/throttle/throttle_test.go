@@ -1,0 +1,298 @@
+package throttle_test
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flashbacknetwork/flashback-go/internal/throttle"
+)
+
+const most = time.Minute
+
+// refused is a throttle whose first request was refused, and the place of its call.
+func refused(t *testing.T, retryAfter time.Duration) (*throttle.Throttle, *throttle.Place) {
+	t.Helper()
+	limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
+	var place throttle.Place
+	pass, err := limit.Wait(t.Context(), &place, most)
+	require.NoError(t, err)
+	limit.Done(pass, throttle.Refused, retryAfter)
+	return &limit, &place
+}
+
+func TestNothingIsHeldBackWithoutARefusal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
+		began := time.Now()
+		for range 1000 {
+			pass, err := limit.Wait(t.Context(), new(throttle.Place), 0)
+			require.NoError(t, err)
+			limit.Done(pass, throttle.Accepted, 0)
+		}
+		assert.Zero(t, time.Since(began))
+	})
+	limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
+	var place throttle.Place
+	ctx := t.Context()
+	assert.Zero(t, testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			pass, _ := limit.Wait(ctx, &place, most)
+			limit.Done(pass, throttle.Accepted, 0)
+		}
+	}).AllocsPerOp())
+}
+
+func TestARefusalClosesTheGateForAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, _ := refused(t, 3*time.Second)
+		began := time.Now()
+		var calls sync.WaitGroup
+		for range 3 {
+			calls.Go(func() {
+				pass, err := limit.Wait(t.Context(), new(throttle.Place), most)
+				assert.NoError(t, err)
+				assert.GreaterOrEqual(t, time.Since(began), 3*time.Second)
+				assert.Less(t, time.Since(began), 4*time.Second, "with jitter, and in turn")
+				limit.Done(pass, throttle.Accepted, 0)
+			})
+		}
+		calls.Wait()
+	})
+}
+
+func TestWaitsWithoutARetryAfterDouble(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, place := refused(t, 0)
+		for wait := 250 * time.Millisecond; wait < time.Minute; wait *= 2 {
+			began := time.Now()
+			pass, err := limit.Wait(t.Context(), place, most)
+			require.NoError(t, err)
+			assert.GreaterOrEqual(t, time.Since(began), wait)
+			assert.LessOrEqual(t, time.Since(began), wait*11/10)
+			limit.Done(pass, throttle.Refused, 0)
+		}
+		_, err := limit.Wait(t.Context(), place, most)
+		assert.Equal(t, &throttle.ClosedError{For: 64 * time.Second}, err, "longer than anybody waits")
+	})
+}
+
+func TestTooLongAWaitFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		retryAfter, timeout time.Duration
+		want                throttle.ClosedError
+	}{
+		"longer than the call waits": {retryAfter: time.Hour, want: throttle.ClosedError{For: time.Hour}},
+		"past the deadline":          {retryAfter: 10 * time.Second, timeout: 5 * time.Second, want: throttle.ClosedError{For: 10 * time.Second, Deadline: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				limit, place := refused(t, time.Second)
+				ctx := t.Context()
+				if tt.timeout > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.timeout)
+					defer cancel()
+				}
+				pass, err := limit.Wait(ctx, place, most)
+				require.NoError(t, err)
+				waiting := make(chan error, 1)
+				go func() {
+					_, err := limit.Wait(ctx, new(throttle.Place), most)
+					waiting <- err
+				}()
+				synctest.Wait()
+				began := time.Now()
+				limit.Done(pass, throttle.Refused, tt.retryAfter)
+				assert.Equal(t, &tt.want, <-waiting, "of one that waits already")
+				_, err = limit.Wait(ctx, place, most)
+				assert.Equal(t, &tt.want, err)
+				assert.Zero(t, time.Since(began))
+			})
+		})
+	}
+}
+
+func TestALongRetryAfterIsOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, place := refused(t, time.Hour)
+		<-time.After(time.Hour - 30*time.Second)
+		began := time.Now()
+		_, err := limit.Wait(t.Context(), place, most)
+		require.NoError(t, err, "half a minute is waited for")
+		assert.GreaterOrEqual(t, time.Since(began), 30*time.Second)
+		assert.LessOrEqual(t, time.Since(began), 35*time.Second)
+	})
+}
+
+func TestCallsGoOnInTheOrderInWhichTheyCame(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, first := refused(t, time.Second)
+		var order []int
+		var mu sync.Mutex
+		var calls sync.WaitGroup
+		wait := func(name int, place *throttle.Place) {
+			calls.Go(func() {
+				pass, err := limit.Wait(t.Context(), place, most)
+				assert.NoError(t, err)
+				mu.Lock()
+				order = append(order, name)
+				mu.Unlock()
+				limit.Done(pass, throttle.Accepted, 0)
+			})
+			synctest.Wait()
+		}
+		for i := range 20 {
+			wait(i+1, new(throttle.Place))
+		}
+		wait(0, first)
+		calls.Wait()
+		assert.IsIncreasing(t, order)
+		assert.Len(t, order, 21)
+	})
+}
+
+func TestARequestThatIsAlwaysRefusedDoesNotProbeForAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, place := refused(t, 0)
+		began := time.Now()
+		var calls sync.WaitGroup
+		for range 5 {
+			calls.Go(func() {
+				pass, err := limit.Wait(t.Context(), new(throttle.Place), most)
+				assert.NoError(t, err)
+				limit.Done(pass, throttle.Accepted, 0)
+			})
+		}
+		synctest.Wait()
+		for range 4 {
+			pass, err := limit.Wait(t.Context(), place, most)
+			require.NoError(t, err)
+			limit.Done(pass, throttle.Refused, 0)
+		}
+		calls.Wait()
+		assert.Less(t, time.Since(began), 4*time.Second)
+	})
+}
+
+func TestACallThatIsCanceledLeaves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, _ := refused(t, time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls sync.WaitGroup
+		for range 100 {
+			calls.Go(func() {
+				_, err := limit.Wait(ctx, new(throttle.Place), most)
+				assert.ErrorIs(t, err, context.Canceled)
+			})
+		}
+		synctest.Wait()
+		cancel()
+		calls.Wait()
+		began := time.Now()
+		_, err := limit.Wait(t.Context(), new(throttle.Place), most)
+		require.NoError(t, err)
+		assert.LessOrEqual(t, time.Since(began), 1100*time.Millisecond, "nobody is before it")
+	})
+}
+
+func TestALostProbeIsFollowedByAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, place := refused(t, 0)
+		began := time.Now()
+		_, err := limit.Wait(t.Context(), place, most) // and nothing is ever heard of it
+		require.NoError(t, err)
+		_, err = limit.Wait(t.Context(), new(throttle.Place), most)
+		require.NoError(t, err)
+		assert.Less(t, time.Since(began), time.Second)
+	})
+}
+
+func TestAMinuteInWhichNobodyWaitsEndsIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, _ := refused(t, time.Second)
+		<-time.After(2 * time.Minute)
+		began := time.Now()
+		for range 100 {
+			pass, err := limit.Wait(t.Context(), new(throttle.Place), most)
+			require.NoError(t, err)
+			limit.Done(pass, throttle.Accepted, 0)
+		}
+		assert.Zero(t, time.Since(began))
+	})
+}
+
+func TestItWorksInSeveralBubblesAndOutside(t *testing.T) {
+	t.Parallel()
+	limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
+	use := func(t *testing.T) {
+		t.Helper()
+		var place throttle.Place
+		for _, outcome := range []throttle.Outcome{throttle.Refused, throttle.Accepted} {
+			began := time.Now()
+			pass, err := limit.Wait(t.Context(), &place, most)
+			require.NoError(t, err)
+			assert.Less(t, time.Since(began), time.Second)
+			limit.Done(pass, outcome, 0)
+		}
+	}
+	use(t)
+	synctest.Test(t, func(t *testing.T) {
+		use(t)
+		<-time.After(time.Hour)
+		use(t)
+	})
+	synctest.Test(t, use)
+	use(t)
+}
+
+// BenchmarkCrowd is 20,000 calls that wait and are all canceled.
+func BenchmarkCrowd(b *testing.B) {
+	const calls = 20_000
+	for b.Loop() {
+		limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
+		pass, err := limit.Wait(b.Context(), new(throttle.Place), most)
+		require.NoError(b, err)
+		limit.Done(pass, throttle.Refused, 30*time.Second)
+		ctx, cancel := context.WithCancel(b.Context())
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		var all sync.WaitGroup
+		var waiting atomic.Int64
+		for range calls {
+			all.Go(func() {
+				waiting.Add(1)
+				_, _ = limit.Wait(ctx, new(throttle.Place), most)
+			})
+		}
+		for waiting.Load() < calls {
+			runtime.Gosched()
+		}
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse)/calls, "B/call")
+		began := time.Now()
+		cancel()
+		all.Wait()
+		b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "ms/cancel")
+	}
+}
