@@ -1,0 +1,545 @@
+package attempt_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flashbacknetwork/flashback-go/internal/attempt"
+)
+
+const maxBody = 1 << 10
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+func fails(err error) http.RoundTripper {
+	return roundTripper(func(*http.Request) (*http.Response, error) { return nil, err })
+}
+
+func responds(status int, body io.ReadCloser, length int64) http.RoundTripper {
+	return roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: status, Header: http.Header{}, Body: body, ContentLength: length}, nil
+	})
+}
+
+func post(t *testing.T, to string) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, to, nil)
+	require.NoError(t, err)
+	return req
+}
+
+// do makes one attempt.
+func do(t *testing.T, transport http.RoundTripper, own bool) attempt.Result {
+	t.Helper()
+	s := attempt.Sender{Transport: transport, Own: own}
+	return s.Do(post(t, "https://h.example/"), maxBody, false)
+}
+
+// fate is how far a request without a complete response got.
+type fate struct{ sent, hopeless bool }
+
+var (
+	maybeSent  = fate{sent: true}
+	neverSent  = fate{}
+	unsendable = fate{hopeless: true}
+)
+
+func fateOf(r attempt.Result) fate { return fate{r.Sent, r.Hopeless} }
+
+func TestTheErrorOfATransportThatTracesNothingTells(t *testing.T) {
+	t.Parallel()
+	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
+	noHost := &net.DNSError{Err: "no such host", Name: "h.example", IsNotFound: true}
+	remote := func(alert uint8) error { return &net.OpError{Op: "remote error", Err: tls.AlertError(alert)} }
+	for _, tt := range []struct {
+		name string
+		err  error
+		want fate
+	}{
+		{"connection refused", dial(syscall.ECONNREFUSED), neverSent},
+		{"no route", dial(syscall.EHOSTUNREACH), neverSent},
+		{"dialing took too long", dial(os.ErrDeadlineExceeded), neverSent},
+		{"wrapped by a transport", fmt.Errorf("my transport: %w", dial(syscall.ECONNREFUSED)), neverSent},
+		{"wrapped by a client", &url.Error{Op: "Post", URL: "https://h.example", Err: dial(os.ErrDeadlineExceeded)}, neverSent},
+		{"no such host", noHost, neverSent},
+		{"no such host, in a dial", dial(noHost), neverSent},
+		{"the name server is out of order", &net.DNSError{Err: "server misbehaving", Name: "h.example", IsTemporary: true}, neverSent},
+		{"the proxy is not there", &net.OpError{Op: "proxyconnect", Net: "tcp", Err: syscall.ECONNREFUSED}, neverSent},
+		{"a SOCKS proxy refused", &net.OpError{Op: "socks connect", Net: "tcp", Err: errors.New("connection not allowed by ruleset")}, neverSent},
+		{"the transport says so", attempt.ErrNotSent, neverSent},
+		{"the transport says so, and why", fmt.Errorf("the circuit breaker is open: %w", attempt.ErrNotSent), neverSent},
+		{"a handshake that failed", tls.AlertError(40), neverSent},
+		{"no common version, says the server", remote(70), neverSent},
+
+		{"an unknown authority", x509.UnknownAuthorityError{}, unsendable},
+		{"a certificate that can't be verified", &tls.CertificateVerificationError{Err: errors.New("mine")}, unsendable},
+		{"a certificate of another host", x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h.example"}, unsendable},
+		{"a certificate that has expired", x509.CertificateInvalidError{Reason: x509.Expired}, unsendable},
+		{"a certificate, wrapped", fmt.Errorf("my transport: %w", x509.UnknownAuthorityError{}), unsendable},
+		{"no system roots", x509.SystemRootsError{}, unsendable},
+		{"a server that does not speak TLS", tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, unsendable},
+		{"HTTP on an HTTPS port", http.ErrSchemeMismatch, unsendable},
+		{"the client has no certificate, says the server", remote(116), unsendable},
+		{"the client's certificate is bad, says the server", fmt.Errorf("my transport: %w", remote(42)), unsendable},
+		{"the proxy refused with a status", attempt.ProxyRefusedError{Status: 407}, maybeSent}, // a transport of net/http would have traced
+
+		{"end of file", io.EOF, maybeSent},
+		{"unexpected end of file", io.ErrUnexpectedEOF, maybeSent},
+		{"reset", &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}, maybeSent},
+		{"broken pipe", &net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}, maybeSent},
+		{"reading took too long", &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}, maybeSent},
+		{"an alert that comes later too", remote(20), maybeSent},
+		{"a closing notice", remote(0), maybeSent},
+		{"a time limit of the transport's own", context.DeadlineExceeded, maybeSent},
+		{"canceled by the transport", context.Canceled, maybeSent},
+		{"the connection is closed", net.ErrClosed, maybeSent},
+		{"words alone", errors.New("Proxy Authentication Required"), maybeSent},
+		{"who knows", errors.New("who knows"), maybeSent},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := do(t, fails(tt.err), false)
+			assert.Equal(t, tt.want, fateOf(r))
+			assert.Equal(t, tt.err, r.Err)
+			assert.Nil(t, r.Response)
+			assert.False(t, r.Repeated)
+		})
+	}
+	assert.True(t, do(t, fails(nil), false).Sent, "neither a response nor an error")
+}
+
+var errNotEstablished = errors.New("http2: client conn could not be established")
+
+func TestATransportThatTracesIsBelieved(t *testing.T) {
+	t.Parallel()
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	looks := func(trace *httptrace.ClientTrace) { trace.GetConn("h.example:443") }
+	gets := func(trace *httptrace.ClientTrace) { trace.GotConn(httptrace.GotConnInfo{}) }
+	reuses := func(trace *httptrace.ClientTrace) { trace.GotConn(httptrace.GotConnInfo{Reused: true}) }
+	for _, tt := range []struct {
+		name        string
+		traces      []func(*httptrace.ClientTrace)
+		err         error
+		own, others fate
+		repeated    bool
+	}{
+		{"it looked for a connection and got none", []func(*httptrace.ClientTrace){looks}, io.EOF, neverSent, neverSent, false},
+		{"it got a connection", []func(*httptrace.ClientTrace){looks, gets}, io.EOF, maybeSent, maybeSent, false},
+		{"it got one, and says that it was refused", []func(*httptrace.ClientTrace){looks, gets}, refused, maybeSent, maybeSent, false},
+		{"it got one, and says that nothing was sent", []func(*httptrace.ClientTrace){looks, gets}, attempt.ErrNotSent, neverSent, neverSent, false},
+		{"it got a new one, which the server ends with a handshake's alert", []func(*httptrace.ClientTrace){looks, gets}, tls.AlertError(116), unsendable, unsendable, false},
+		{"it used one again, which the server ends with a handshake's alert", []func(*httptrace.ClientTrace){looks, reuses}, tls.AlertError(116), maybeSent, maybeSent, false},
+		{"it got a new one, which the server ends before a request", []func(*httptrace.ClientTrace){looks, gets}, errNotEstablished, neverSent, neverSent, false},
+		{"it used one again, and says the same", []func(*httptrace.ClientTrace){looks, reuses}, errNotEstablished, maybeSent, maybeSent, false},
+		// Over HTTP/1, net/http's own looks for another only if nothing was written.
+		{"it got one, and no other for the repetition", []func(*httptrace.ClientTrace){looks, reuses, looks}, refused, neverSent, maybeSent, false},
+		{"it was given two", []func(*httptrace.ClientTrace){looks, gets, gets}, io.EOF, maybeSent, maybeSent, true},
+	} {
+		for own, want := range map[bool]fate{true: tt.own, false: tt.others} {
+			t.Run(fmt.Sprint(tt.name, ", own ", own), func(t *testing.T) {
+				t.Parallel()
+				r := do(t, roundTripper(func(req *http.Request) (*http.Response, error) {
+					for _, trace := range tt.traces {
+						trace(httptrace.ContextClientTrace(req.Context()))
+					}
+					return nil, tt.err
+				}), own)
+				assert.Equal(t, want, fateOf(r))
+				assert.Equal(t, tt.repeated, r.Repeated)
+			})
+		}
+	}
+}
+
+func TestASecondConnectionIsARepetitionUnlessTheTransportIsOurOwn(t *testing.T) {
+	t.Parallel()
+	for own, repeated := range map[bool]bool{true: false, false: true} {
+		for _, once := range []bool{false, true} {
+			s := attempt.Sender{Own: own, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				trace := httptrace.ContextClientTrace(req.Context())
+				for range 2 {
+					trace.GetConn("h.example:443")
+					trace.GotConn(httptrace.GotConnInfo{Reused: true})
+				}
+				return &http.Response{StatusCode: 200}, req.Context().Err()
+			})}
+			r := s.Do(post(t, "https://h.example/"), maxBody, once)
+			assert.Equal(t, repeated, r.Repeated)
+			if repeated && once {
+				require.ErrorContains(t, r.Err, "kept from sending the request again")
+				require.NotErrorIs(t, r.Err, context.Canceled)
+			} else {
+				require.NoError(t, r.Err)
+			}
+		}
+	}
+}
+
+// body tells whether it was closed, and how much of it was read.
+type body struct {
+	io.Reader
+
+	read   atomic.Int64
+	closed atomic.Bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	b.read.Add(int64(n))
+	return n, err
+}
+
+func (b *body) Close() error { b.closed.Store(true); return nil }
+
+func TestABodyIsReadToItsEndOrToTheLimitAndClosed(t *testing.T) {
+	t.Parallel()
+	zeros := iotest.TimeoutReader(nil) // never read
+	for _, tt := range []struct {
+		name     string
+		body     io.Reader
+		length   int64
+		status   int
+		kept     int
+		err      error // io.EOF stands for any
+		tooLarge bool
+	}{
+		{"none", strings.NewReader(""), 0, 200, 0, nil, false},
+		{"some", strings.NewReader("hello"), 5, 200, 5, nil, false},
+		{"of an unknown length", strings.NewReader("hello"), -1, 404, 5, nil, false},
+		{"just the limit", strings.NewReader(strings.Repeat("x", maxBody)), -1, 200, maxBody, nil, false},
+		{"one byte more", strings.NewReader(strings.Repeat("x", maxBody+1)), -1, 200, maxBody, io.EOF, true},
+		{"endless", endless{}, -1, 500, maxBody, io.EOF, true},
+		{"a length over the limit, which is not read", zeros, maxBody + 1, 200, 0, io.EOF, true},
+		{"a length that is a lie", strings.NewReader("hello"), maxBody, 200, 5, nil, false},
+		{"cut", io.MultiReader(strings.NewReader("hel"), iotest.ErrReader(io.ErrUnexpectedEOF)), 5, 200, 3, io.ErrUnexpectedEOF, false},
+		{"the bare connection of a 101, which is not read", zeros, -1, 101, 0, nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := &body{Reader: tt.body}
+			r := do(t, responds(tt.status, b, tt.length), false)
+			assert.Equal(t, tt.tooLarge, r.TooLarge)
+			assert.Len(t, r.Body, tt.kept)
+			assert.True(t, r.Sent)
+			assert.True(t, b.closed.Load(), "it is closed")
+			assert.LessOrEqual(t, b.read.Load(), int64(maxBody+1))
+			require.NotNil(t, r.Response)
+			assert.Equal(t, tt.status, r.Response.StatusCode)
+			switch {
+			case tt.err == nil:
+				require.NoError(t, r.Err)
+			case errors.Is(tt.err, io.EOF):
+				require.Error(t, r.Err)
+			default:
+				require.ErrorIs(t, r.Err, tt.err)
+			}
+		})
+	}
+	require.NoError(t, do(t, responds(200, nil, 0), false).Err, "a nil body is an empty one")
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestAnErrorThatComesWithAResponseCounts(t *testing.T) {
+	t.Parallel()
+	errMine := errors.New("and yet it failed")
+	b := &body{Reader: strings.NewReader("hello")}
+	r := do(t, roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Body: b}, errMine
+	}), false)
+	assert.Nil(t, r.Response)
+	require.ErrorIs(t, r.Err, errMine)
+	assert.True(t, r.Sent)
+	assert.True(t, b.closed.Load())
+}
+
+func TestATimeoutIsTheAttemptsOwn(t *testing.T) {
+	t.Parallel()
+	for name, transport := range map[string]http.RoundTripper{
+		"before the response": roundTripper(func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		}),
+		"in the body": roundTripper(func(req *http.Request) (*http.Response, error) {
+			<-time.After(500 * time.Millisecond)
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(waiting{req.Context()})}, nil
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := attempt.Sender{Transport: transport, Timeout: time.Second}
+				begun := time.Now()
+				r := s.Do(post(t, "https://h.example/"), maxBody, false)
+				assert.Equal(t, time.Second, time.Since(begun))
+				assert.Equal(t, attempt.TimeoutError{After: time.Second}, r.Err)
+				require.NotErrorIs(t, r.Err, context.DeadlineExceeded)
+				assert.True(t, r.Sent)
+				var timeout interface{ Timeout() bool }
+				require.ErrorAs(t, r.Err, &timeout)
+				assert.True(t, timeout.Timeout())
+
+				ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+				defer cancel()
+				r = s.Do(post(t, "https://h.example/").WithContext(ctx), maxBody, true)
+				require.ErrorIs(t, r.Err, context.DeadlineExceeded, "the caller's")
+
+				s.Timeout = 0
+				ctx, cancel = context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				begun = time.Now()
+				_ = s.Do(post(t, "https://h.example/").WithContext(ctx), maxBody, false)
+				assert.Equal(t, time.Hour, time.Since(begun), "0 is no bound")
+			})
+		})
+	}
+}
+
+// waiting is a body that never comes.
+type waiting struct{ ctx context.Context } //nolint:containedctx // It ends the reading.
+
+func (w waiting) Read([]byte) (int, error) {
+	<-w.ctx.Done()
+	return 0, w.ctx.Err()
+}
+
+// both makes an attempt with a transport that counts as our own, and with one that
+// counts as a caller's.
+func both(t *testing.T, to string, transport func() *http.Transport, check func(t *testing.T, r attempt.Result)) {
+	t.Helper()
+	for own, name := range map[bool]string{true: "our own transport", false: "a caller's transport"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := transport()
+			if own {
+				tr.OnProxyConnectResponse = attempt.OnProxyConnectResponse
+			}
+			t.Cleanup(tr.CloseIdleConnections)
+			s := attempt.Sender{Transport: tr, Own: own, Timeout: 20 * time.Second}
+			check(t, s.Do(post(t, to), maxBody, false))
+		})
+	}
+}
+
+func TestAProxyThatRefusesWasNotPassed(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[string]fate{
+		"407 Proxy Authentication Required": unsendable,
+		"403 Forbidden":                     unsendable,
+		"502 Bad Gateway":                   neverSent,
+		"503 Service Unavailable":           neverSent,
+		"429 Too Many Requests":             neverSent,
+	} {
+		t.Run(status, func(t *testing.T) {
+			t.Parallel()
+			address := listen(t, func(conn net.Conn) {
+				_, _ = conn.Read(make([]byte, 4096)) // the CONNECT
+				_, _ = io.WriteString(conn, "HTTP/1.1 "+status+"\r\nContent-Length: 0\r\n\r\n")
+			})
+			proxy := &url.URL{Scheme: "http", Host: address}
+			for _, h2 := range []bool{false, true} {
+				both(t, "https://h.example/", func() *http.Transport {
+					return &http.Transport{Proxy: http.ProxyURL(proxy), ForceAttemptHTTP2: h2}
+				}, func(t *testing.T, r attempt.Result) {
+					t.Helper()
+					assert.Equal(t, want, fateOf(r), "%v", r.Err)
+				})
+			}
+		})
+	}
+	t.Run("its reason in other words", func(t *testing.T) {
+		t.Parallel()
+		address := listen(t, func(conn net.Conn) {
+			_, _ = conn.Read(make([]byte, 4096))
+			_, _ = io.WriteString(conn, "HTTP/1.1 407 Sign in first\r\nContent-Length: 0\r\n\r\n")
+		})
+		tr := &http.Transport{
+			Proxy:                  http.ProxyURL(&url.URL{Scheme: "http", Host: address}),
+			OnProxyConnectResponse: attempt.OnProxyConnectResponse,
+		}
+		r := do(t, tr, true)
+		assert.Equal(t, unsendable, fateOf(r), "%v", r.Err)
+		assert.Equal(t, "the proxy answered 407 Proxy Authentication Required", r.Err.Error())
+	})
+	t.Run("one that is not there", func(t *testing.T) {
+		t.Parallel()
+		both(t, "https://h.example/", func() *http.Transport {
+			return &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: "127.0.0.1:1"})}
+		}, func(t *testing.T, r attempt.Result) {
+			t.Helper()
+			assert.Equal(t, neverSent, fateOf(r), "%v", r.Err)
+		})
+	})
+}
+
+// listen gives each connection to a function, and closes it after that.
+func listen(t *testing.T, serve func(net.Conn)) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			serve(conn)
+			_ = conn.Close()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func TestAProxyFunctionThatFailsHasSentNothing(t *testing.T) {
+	t.Parallel()
+	errProxy := errors.New("no proxy for you")
+	both(t, "https://h.example/", func() *http.Transport {
+		return &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return nil, errProxy }}
+	}, func(t *testing.T, r attempt.Result) {
+		t.Helper()
+		assert.Equal(t, neverSent, fateOf(r))
+		require.ErrorIs(t, r.Err, errProxy)
+	})
+	// The control: an error of something else behind such a transport.
+	tr := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return nil, nil }} //nolint:nilnil // no proxy
+	tr.RegisterProtocol("other", fails(io.EOF))
+	s := attempt.Sender{Transport: tr}
+	assert.True(t, s.Do(post(t, "other://h.example/"), maxBody, false).Sent)
+}
+
+// handshake makes an attempt on a TLS server.
+func handshake(t *testing.T, server, client func(*tls.Config), h2 bool, check func(*testing.T, attempt.Result)) {
+	t.Helper()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the request was sent") }))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.EnableHTTP2 = h2
+	s.TLS = &tls.Config{}
+	server(s.TLS)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	both(t, s.URL, func() *http.Transport {
+		roots := x509.NewCertPool()
+		roots.AddCert(s.Certificate())
+		config := &tls.Config{RootCAs: roots}
+		client(config)
+		return &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: h2}
+	}, check)
+}
+
+func TestAHandshakeThatFailsHasSentNothing(t *testing.T) {
+	t.Parallel()
+	none := func(*tls.Config) {}
+	version := func(v uint16) func(*tls.Config) {
+		return func(c *tls.Config) { c.MinVersion, c.MaxVersion = v, v }
+	}
+	asks := func(v uint16) func(*tls.Config) {
+		return func(c *tls.Config) {
+			version(v)(c)
+			c.ClientAuth = tls.RequireAndVerifyClientCert
+		}
+	}
+	stranger := func(t *testing.T) func(*tls.Config) {
+		t.Helper()
+		other := httptest.NewTLSServer(nil)
+		t.Cleanup(other.Close)
+		return func(c *tls.Config) {
+			c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				return &other.TLS.Certificates[0], nil // which the server does not know
+			}
+		}
+	}
+	for _, tt := range []struct {
+		name           string
+		server, client func(*tls.Config)
+		want           fate
+	}{
+		{"no client certificate, TLS 1.2", asks(tls.VersionTLS12), none, neverSent}, // the alert does not say what failed
+		{"no client certificate, TLS 1.3", asks(tls.VersionTLS13), none, unsendable},
+		{"a client certificate of a stranger, TLS 1.2", asks(tls.VersionTLS12), stranger(t), unsendable},
+		{"a client certificate of a stranger, TLS 1.3", asks(tls.VersionTLS13), stranger(t), unsendable},
+		{"no common version", version(tls.VersionTLS13), version(tls.VersionTLS12), neverSent},
+		{"a server certificate of an unknown authority", none, func(c *tls.Config) { c.RootCAs = x509.NewCertPool() }, unsendable},
+		{"a server certificate of another host", none, func(c *tls.Config) { c.ServerName = "other.test" }, unsendable},
+	} {
+		for _, h2 := range []bool{false, true} {
+			t.Run(fmt.Sprint(tt.name, ", HTTP/2 ", h2), func(t *testing.T) {
+				t.Parallel()
+				handshake(t, tt.server, tt.client, h2, func(t *testing.T, r attempt.Result) {
+					t.Helper()
+					want := tt.want
+					switch { // With TLS 1.3 the alert and the request cross.
+					case h2 && r.Err.Error() == errNotEstablished.Error():
+						want = neverSent // but the alert is not told
+					case errors.Is(r.Err, syscall.EPIPE), errors.Is(r.Err, syscall.ECONNRESET):
+						want = maybeSent // which can't be told from a request that was sent
+					}
+					assert.Equal(t, want, fateOf(r), "%v", r.Err)
+					assert.False(t, r.Repeated)
+				})
+			})
+		}
+	}
+	t.Run("a server without TLS", func(t *testing.T) {
+		t.Parallel()
+		plain := httptest.NewServer(nil)
+		t.Cleanup(plain.Close)
+		both(t, "https"+strings.TrimPrefix(plain.URL, "http"), func() *http.Transport { return new(http.Transport) }, func(t *testing.T, r attempt.Result) {
+			t.Helper()
+			assert.Equal(t, unsendable, fateOf(r), "%v", r.Err)
+		})
+	})
+	t.Run("a server that closes during the handshake", func(t *testing.T) {
+		t.Parallel()
+		address := listen(t, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 1)) })
+		both(t, "https://"+address, func() *http.Transport { return new(http.Transport) }, func(t *testing.T, r attempt.Result) {
+			t.Helper()
+			assert.Equal(t, neverSent, fateOf(r), "%v", r.Err)
+		})
+	})
+}
+
+// The control of the tests of handshakes and proxies: over the same connections, a
+// response that is lost was sent.
+func TestAConnectionThatBreaksAfterTheHandshakeMayHaveSent(t *testing.T) {
+	t.Parallel()
+	for _, h2 := range []bool{false, true} {
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+		s.EnableHTTP2 = h2
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		both(t, s.URL, func() *http.Transport {
+			roots := x509.NewCertPool()
+			roots.AddCert(s.Certificate())
+			return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: h2}
+		}, func(t *testing.T, r attempt.Result) {
+			t.Helper()
+			assert.Equal(t, maybeSent, fateOf(r), "%v", r.Err)
+		})
+	}
+}
