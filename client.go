@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
-	"github.com/hashicorp/go-retryablehttp"
+	"github.com/flashbacknetwork/flashback-go/internal/attempt"
+	"github.com/flashbacknetwork/flashback-go/internal/budget"
+	"github.com/flashbacknetwork/flashback-go/internal/call"
 )
 
 const (
@@ -22,40 +25,21 @@ const (
 
 	// Version is the version of this package, which every request carries in its
 	// User-Agent header.
-	Version = "0.1.0"
+	Version = "0.2.0"
 )
 
 // Client calls the Flashback API with one access token. It is safe for
-// concurrent use; make one and keep it, because its connections and its retry
-// budget are shared by its calls. Its own transport opens at most 80 connections
-// to a host; over HTTP/1.1, further calls wait for one of them, within their
-// attempt's timeout. Idle ones close after 60 s. [WithHTTPClient] brings another transport.
+// concurrent use. Make one and keep it: its calls share connections, rate limits and
+// a retry budget.
 //
-// A Client never prints its token, whatever the fmt verb or the encoder.
+// A Client shows no token to whoever prints it: not to fmt, not to an encoder, and
+// not to a printer that follows every pointer.
 type Client struct {
 	// Organization holds the calls on the organization of the token's user.
 	Organization *OrganizationService
 
-	baseURL        url.URL
-	transport      http.RoundTripper
-	standard       bool // transport is net/http's, which repeats by known rules
-	ownTransport   bool // and made here, so that it traces every request
-	jar            http.CookieJar
-	clientTimeout  time.Duration // of the http.Client that the caller gave
-	attemptTimeout time.Duration
-	timeLimit      func(context.CancelCauseFunc) (end func()) // nil without ownTransport; a closure, as token
-	token          func(context.Context) (string, error)      // a closure, so that no printer reaches the token
-	tokenRotates   bool
-	userAgent      string
-	plaintext      bool
-	maxRetries     int
-	backoffBase    time.Duration
-	backoffMax     time.Duration
-	maxRetryAfter  time.Duration
-	retrier        *retryablehttp.Client
-	budget         *budget // a pointer: who prints the client does not read what calls write
-	pacer          *pacer  // nil if switched off
-	log            *slog.Logger
+	// A function, which no printer looks into.
+	settings func() *settings
 }
 
 // FlashbackClient is another name for [Client]: the one that the TypeScript
@@ -63,6 +47,15 @@ type Client struct {
 //
 //nolint:revive // The stutter is the point: it is the TypeScript library's name.
 type FlashbackClient = Client
+
+// settings are what the options set, and the caller that they make.
+type settings struct {
+	caller    call.Client
+	token     string        // the fixed one
+	limit     time.Duration // of the http.Client that the caller gave
+	timeout   time.Duration // of an attempt
+	plaintext bool
+}
 
 // NewClient returns a client that authenticates with accessToken. It sends
 // nothing.
@@ -73,55 +66,89 @@ type FlashbackClient = Client
 // never quotes the token. With [WithTokenSource], accessToken must be empty.
 // Every error of NewClient matches [ErrInvalidArgument].
 func NewClient(accessToken string, opts ...Option) (*Client, error) {
-	c := &Client{
-		attemptTimeout: 30 * time.Second,
-		maxRetries:     4,
-		backoffBase:    250 * time.Millisecond,
-		backoffMax:     8 * time.Second,
-		maxRetryAfter:  60 * time.Second,
-		userAgent:      "flashback-go/" + Version,
-		budget:         newBudget(100),
-		pacer:          new(pacer),
+	s := settings{
+		token:   accessToken,
+		timeout: 30 * time.Second,
+		caller: call.Client{
+			UserAgent: "flashback-go/" + Version,
+			Retry: call.Retry{
+				Max:           4,
+				Base:          250 * time.Millisecond,
+				Limit:         8 * time.Second,
+				MaxRetryAfter: 60 * time.Second,
+			},
+			Budget:    budget.New(100),
+			Throttles: new(call.Throttles),
+			Clock:     new(call.Clock),
+		},
 	}
-	c.Organization = &OrganizationService{Users: &UsersService{client: c}, client: c}
-	// The options come after the defaults and before the checks that look at
-	// several of them, so that their order never matters.
-	for i, opt := range append([]Option{WithBaseURL(DefaultBaseURL)}, opts...) {
+	return s.client("NewClient", append([]Option{WithBaseURL(DefaultBaseURL)}, opts...))
+}
+
+// With returns a copy of the client with other options. The two share connections,
+// rate limits and the retry budget, unless an option replaces them.
+func (c *Client) With(opts ...Option) (*Client, error) {
+	if c == nil || c.settings == nil {
+		return nil, invalid("With", "", errNoClient)
+	}
+	s := *c.settings()
+	return s.client("With", append(slices.Clip(opts), func(s *settings) error {
+		if s.caller.Renews {
+			s.token = "" // a source takes the place of the token
+		}
+		return nil
+	}))
+}
+
+// CloseIdleConnections closes the connections that no call uses, as the method of
+// [http.Client] does. A client that nothing refers to any more closes its own.
+func (c *Client) CloseIdleConnections() {
+	if c == nil || c.settings == nil {
+		return
+	}
+	if t, ok := c.settings().caller.Sender.Transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+// client applies options and makes the client. All checks that look at several
+// settings come after all options, so that their order does not matter.
+func (s *settings) client(op string, opts []Option) (*Client, error) {
+	for i, opt := range opts {
 		if opt == nil {
-			return nil, invalid("NewClient", "", fmt.Errorf("option %d is nil; leave it out", i))
+			return nil, invalid(op, "", fmt.Errorf("option %d is nil; leave it out", i))
 		}
-		if err := opt(c); err != nil {
-			return nil, invalid("NewClient", "", err)
+		if err := opt(s); err != nil {
+			return nil, invalid(op, "", err)
 		}
 	}
-	switch err := checkToken(accessToken); {
-	case c.tokenRotates && accessToken != "":
-		return nil, invalid("NewClient", "", errors.New(`both an access token and WithTokenSource are given; pass "" as the access token`))
-	case c.tokenRotates:
+	caller := &s.caller
+	switch err := checkToken(s.token); {
+	case caller.Renews && s.token != "":
+		return nil, invalid(op, "", errors.New(`both an access token and WithTokenSource are given; pass "" as the access token`))
+	case caller.Renews:
 	case err != nil:
-		return nil, invalid("NewClient", "", fmt.Errorf("the access token %w", err))
+		return nil, invalid(op, "", fmt.Errorf("the access token %w", err))
 	default:
-		c.token = func(context.Context) (string, error) { return accessToken, nil }
+		token := s.token
+		caller.Token = func(context.Context) (string, error) { return token, nil }
 	}
-	if c.baseURL.Scheme == "http" && !c.plaintext && !loopback(c.baseURL.Hostname()) {
-		return nil, invalid("NewClient", "", errors.New("an http:// base URL shows the token to the network; use https://, or WithPlaintextHTTP to allow it"))
+	if caller.BaseURL.Scheme == "http" && !s.plaintext && !loopback(caller.BaseURL.Hostname()) {
+		return nil, invalid(op, "", errors.New("an http:// base URL shows the token to the network; use https://, or WithPlaintextHTTP to allow it"))
 	}
-	t, ok := c.transport.(*http.Transport)
-	if c.transport == nil || ok && t == nil {
-		t, ok = newTransport(), true
-		c.transport, c.ownTransport = t, true
+	if t, ok := caller.Sender.Transport.(*http.Transport); caller.Sender.Transport == nil || ok && t == nil {
+		caller.Sender.Transport, caller.Sender.Own = newPool(), true
 	}
-	if ok {
-		c.standard = t.Protocols == nil || !t.Protocols.UnencryptedHTTP2()
+	caller.Sender.Timeout = s.timeout
+	if s.limit > 0 && (s.timeout == 0 || s.limit < s.timeout) {
+		caller.Sender.Timeout = s.limit
 	}
-	if c.clientTimeout > 0 && (c.attemptTimeout == 0 || c.clientTimeout < c.attemptTimeout) {
-		c.attemptTimeout = c.clientTimeout
-	}
-	if c.ownTransport && c.attemptTimeout > 0 {
-		c.timeLimit = (&watchdog{timeout: c.attemptTimeout, running: map[*limit]struct{}{}}).begin
-	}
-	c.retrier = c.newRetrier()
-	return c, nil
+	caller.Init()
+	do := func() *call.Client { return caller }
+	return &Client{
+		Organization: &OrganizationService{Users: &UsersService{do}, caller: do},
+		settings:     func() *settings { return s },
+	}, nil
 }
 
 // checkToken says what is wrong with a token, as the rest of a sentence that
@@ -142,20 +169,80 @@ func checkToken(token string) error {
 	return nil
 }
 
-// newTransport is the client's own: http.DefaultTransport keeps two idle
-// connections per host, so that 64 workers would open thousands, and does not
-// notice a dead HTTP/2 connection.
-func newTransport() *http.Transport {
+// NewTransport returns a transport like the one that [NewClient] uses by default, for
+// those who wrap it in another http.RoundTripper. Unlike http.DefaultTransport it
+// keeps up to 512 idle connections to a host, so that hundreds of workers need not
+// connect again for each call, and notices a dead HTTP/2 connection.
+func NewTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
+		OnProxyConnectResponse: attempt.OnProxyConnectResponse,
 		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSHandshakeTimeout:    10 * time.Second,
 		ForceAttemptHTTP2:      true,
-		MaxIdleConns:           100,
-		MaxIdleConnsPerHost:    100,
-		MaxConnsPerHost:        80, // else a slow dial makes many more: each call that waits for it begins another
+		MaxIdleConnsPerHost:    512,
 		IdleConnTimeout:        60 * time.Second,
 		MaxResponseHeaderBytes: 1 << 20,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 	}
+}
+
+// pool is a transport whose connections are closed when nothing refers to it any more.
+// The transport itself is always referred to by its connections.
+type pool struct{ *http.Transport }
+
+func newPool() *pool {
+	p := &pool{NewTransport()}
+	open := &sockets{dial: p.DialContext, open: map[*socket]struct{}{}}
+	p.DialContext = open.dialContext
+	// The runtime cleans up outside of any synctest bubble, where a transport that was used
+	// in one must not be touched. A socket may be closed anywhere, and net/http notices.
+	runtime.AddCleanup(p, (*sockets).close, open)
+	return p
+}
+
+// sockets are the open connections of a pool.
+type sockets struct {
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	mu   sync.Mutex
+	open map[*socket]struct{} // nil once they are closed for good
+}
+
+func (s *sockets) dialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := s.dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	one := &socket{conn, s}
+	s.open[one] = struct{}{}
+	return one, nil
+}
+
+func (s *sockets) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for one := range s.open {
+		_ = one.Conn.Close()
+	}
+	s.open = nil
+}
+
+// socket is an open connection of a pool.
+type socket struct {
+	net.Conn
+
+	all *sockets
+}
+
+func (s *socket) Close() error {
+	s.all.mu.Lock()
+	delete(s.all.open, s)
+	s.all.mu.Unlock()
+	return s.Conn.Close()
 }

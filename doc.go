@@ -1,7 +1,6 @@
-// Package flashback is the Go client of the Flashback platform's API, for the users
-// of an organization. Its calls retry what is transient and make one verdict of all
-// their attempts: a call that took effect is not reported as a failure because an
-// answer was lost.
+// Package flashback is the Go client of the Flashback API, for an organization and
+// its users. It retries what is transient and tells you correctly whether a call was
+// applied, even if a response was lost.
 //
 //	client, err := flashback.NewClient(os.Getenv("FLASHBACK_ACCESS_TOKEN"))
 //	if err != nil {
@@ -10,141 +9,114 @@
 //	activation, err := client.Organization.Users.Activate(ctx, userID)
 //	switch {
 //	case errors.Is(err, flashback.ErrOutcomeUnknown):
-//		// The user may be active by now: call again, or look.
+//		// The user may be active: call again, or look with Get.
 //	case err != nil:
-//		// The user was not activated by this call.
+//		// This call did not activate the user.
 //	default:
-//		// The user is active; activation says how that came about.
+//		// The user is active.
 //	}
 //
-// Make one [Client] and keep it; it is safe for concurrent use. Package
-// [github.com/flashbacknetwork/flashback-go/flashbacktest] is a fake backend for
-// your own tests.
+// Make one [Client] and keep it. [Client.Do] calls endpoints that have no method here.
+// Package [github.com/flashbacknetwork/flashback-go/flashbacktest] is a fake backend
+// for your tests.
 //
-// # Retries and verdicts
+// # Attempts
 //
-// If an attempt to activate a user takes effect and its answer is lost, the next one
-// is answered 400 "User is not deleted". Read alone, that answer reports a failure. So
-// each attempt is judged twice: may it have taken effect, and may another one help?
+// An attempt is one HTTP request. Each is judged twice: may the server have applied
+// it, and can another attempt help? What was never sent was not applied, and a 4xx (but
+// 408) says the same. A lost response, a 5xx, or a 2xx that is not the API's (a web
+// page, cut JSON) leaves it open. The whole table is in docs/verdicts.md.
 //
-//   - Never sent (dialing, DNS, the TLS handshake or the proxy failed): no effect;
-//     tried again, unless the server's certificate or its lack of TLS is the reason.
-//   - Sent, but no whole answer came (the connection broke, the time was up, the
-//     body was cut or is larger than 1 MiB; a list's, 64 MiB): may have taken effect;
-//     tried again.
-//   - 2xx with an envelope that does not say "success": false: success. An envelope
-//     is a JSON object with a boolean "success", a string "message", or both.
-//   - 2xx with anything else but "success": false (a web page, half an object,
-//     nothing, a "success" that is a text or a number): may have taken effect;
-//     tried again.
-//   - 408, and every 5xx but 501 and 505: may have taken effect; tried again.
-//   - 425 and 429: no effect; tried again.
-//   - 401: no effect; tried again once if [WithTokenSource] gives another token.
-//   - Activate's 400 "User is not deleted": no effect, and not tried again. It is a
-//     success if an earlier attempt of the call may have taken effect, else
-//     [ErrUserNotDeleted].
-//   - Every other answer: no effect, and not tried again.
+// An attempt that may have been applied is ambiguous until something settles it.
+// What the call does then depends on the operation:
 //
-// What is tried again after an attempt that may have taken effect depends on the call:
+//	List, Get          repeated (safe); the outcome is never unknown
+//	Update             repeated (idempotent)
+//	Activate           repeated; "User is not deleted" then means success
+//	Delete             a read-back with Get, also after a 400, 404, 409 or 410;
+//	                   repeated if the user is not deleted
+//	Create             a read-back with List; repeated if the user is not there
+//	ResendInvitation   not repeated; the outcome is unknown
+//	Do                 as Request.Repeat says
 //
-//   - List and Get change nothing: they are repeated, and never unknown.
-//   - Update and Activate do no more the second time: they are repeated.
-//   - Delete looks at the user first, by a Get: one who is deleted is a success, and
-//     for one who is not, the delete is repeated. If the look tells neither, the
-//     outcome is unknown. Requests that look count as attempts.
-//   - Create and ResendInvitation are not repeated; the outcome is unknown.
+// # Verdicts
 //
-// A call then ends in one of four ways:
+// A call ends in one of four ways:
 //
 //   - Success.
-//   - Success with [Activation].Recovered, or [Deletion].Recovered, set: after an
-//     attempt that may have taken effect, the user was found to be as asked for. It
-//     was most likely this call that did it, but someone else may have done it in
-//     between.
-//   - A failure that is definite: no attempt can have taken effect.
-//   - A failure whose outcome is unknown: an attempt may have taken effect, and no
-//     later one settled it. The error has [Error].OutcomeUnknown set and matches
-//     [ErrOutcomeUnknown], whatever else it matches.
+//   - Success with Recovered set ([Activation], [Deletion], [WithResponse]): an attempt
+//     was ambiguous, and the user was then found to be as asked for. Most likely this call
+//     did it.
+//   - A definite failure: no attempt was applied.
+//   - A failure with [Error].OutcomeUnknown set: an attempt may have been applied, and
+//     nothing settled it. It matches [ErrOutcomeUnknown].
 //
 // # Waiting
 //
-// A call has up to 5 attempts ([WithMaxRetries]). The waits between them double from
-// 250 ms up to 8 s, each shortened at random by up to a half ([WithBackoff]). A
-// Retry-After, in seconds or as a date, takes the wait's place; if it is longer
-// than 60 s ([WithMaxRetryAfter]), the call returns at once with
-// [Error].RetryAfter set.
+// A call has up to 5 attempts of up to 30 s each, with jittered exponential backoff or
+// the server's Retry-After in between. The context bounds the whole call; a wait that
+// would outlast its deadline is not begun. After a 429 the client sends no request of
+// that operation until the Retry-After is over. All calls share a retry budget for
+// outages. The options set all of this.
 //
-// The context bounds the whole call. A wait that would outlast its deadline is not
-// begun: the call returns at once, and its error has the last answer and matches
-// [context.DeadlineExceeded]. One attempt takes up to 30 s ([WithAttemptTimeout]);
-// the error of one that took longer does not match [context.DeadlineExceeded],
-// which is kept for the caller's deadline.
+// # Where this holds
 //
-// All calls of a client share a budget of 100 retries ([WithRetryBudget]). A retry
-// takes one, a retried call that succeeds gives back what it took, and one that
-// succeeds at once gives back a tenth. Once it is empty, each call has its first
-// attempt only: a server that is down gets about one request per call, not five.
+// Each row adds one thing to the first:
 //
-// # Rate limits
+//	one client, and a network that loses,       every verdict is right
+//	cuts or delays anything
+//	a proxy that repeats GET, PUT and DELETE    the same, but for the gaps below
+//	(nginx by default)
+//	a replica that lags, a cache                every success is true, but for the gaps
+//	                                            below
+//	others who change the same user             a definite failure was not applied; a
+//	                                            success was so at some moment of the call
+//	hundreds of workers and a rate limit        a call fails only if it is out of time or
+//	                                            out of attempts
 //
-// When the server answers 429, the call waits for its Retry-After and then for its turn,
-// and the client as a whole finds the rate that the server takes, as TCP does: it begins
-// with what the server has taken in the last second, grows fast until the next 429, and
-// from then on grows slowly and falls back with each, but not far below what the server
-// still takes. All calls of the client, first attempts included, are spaced to that rate
-// in the order in which they came; a few at the beginning are not. A call whose turn
-// would come after its deadline returns at once, with an error that matches
-// [ErrRateLimited] and [context.DeadlineExceeded]. [Error].HeldBack says how long a
-// failed call was held back, and the log does for each. After 30 s without a 429, no
-// call is held back any more. [WithoutPacing] switches it off.
+// The gaps:
 //
-// # Errors
+//   - If the backend hides deleted users (Get answers 404) and a proxy repeats a DELETE,
+//     a second response 404 is reported as a definite [ErrNotFound].
+//   - If an Update takes the caller's own rights away and a proxy repeats it, a second
+//     response 403 is reported as a definite [ErrForbidden].
+//   - Read-backs ask for Cache-Control: no-cache. From a replica or a cache that responds
+//     with an old state even so, Activate and Create may report success for it; Delete
+//     only if a cache also hides the age of its response.
 //
-// Every failed call returns an [*Error], which has the last answer and the number
-// of attempts. With [errors.Is] it matches its kinds:
+// # What is not promised
 //
-//   - [ErrUserNotDeleted] and [ErrBadRequest]: Activate's 400 "User is not deleted".
-//   - [ErrBadRequest]: 400 with any other envelope.
-//   - [ErrUnauthorized]: 401.
-//   - [ErrForbidden]: 403 with an envelope.
-//   - [ErrNotFound]: 404 with an envelope.
-//   - [ErrRateLimited]: 429, or the client held the call back too long.
-//   - [ErrServer]: any 5xx.
-//   - [ErrUnexpectedResponse]: a redirect, another 4xx without an envelope (a
-//     proxy's page, a wrong base URL), or a 2xx that is no success or lacks what was
-//     to be read.
-//   - [ErrOutcomeUnknown]: an attempt may have taken effect.
-//   - [ErrRetryBudget]: the client's own budget allowed no retry.
-//   - [ErrInvalidArgument]: nothing was sent.
-//   - [context.Canceled] or [context.DeadlineExceeded]: the caller's context.
-//
-// Any other 4xx with an envelope matches none of these, and has its status and
-// message in the [*Error]. Where no answer came, StatusCode is 0 and the error tells
-// what the network failed with.
+//   - That nobody else acts in between: a retry may undo another's change, and Recovered
+//     does not say who made the change. Delete also takes a deletion for its own that is
+//     up to 2 s older than the call.
+//   - That a proxy does not repeat a POST, or that a request that timed out is not
+//     applied later.
+//   - That a user whom Create finds by a read-back is new: one with the same address,
+//     names and role may have been there before, with another password.
+//   - What is not known of the API: how it answers a second delete and a duplicate
+//     e-mail address, whether List and Get show deleted users, and whether List has pages.
+//   - That the API keeps its documented messages. They are compared without case, outer
+//     space and final full stop; another message matches [ErrBadRequest].
 //
 // # Security
 //
-// The access token is in no error, no log line and no print of a [Client]; where the
-// server echoes it, it is taken out (unless it is shorter than 8 bytes). The same goes
-// for the password of a [NewUser], at any length. The token is sent
-// over http:// to loopback hosts only, unless [WithPlaintextHTTP] allows more.
-// Redirects are not followed. An ID is escaped as one segment of the path; an
-// empty one, ".", ".." and one with control characters are refused. Text of the
-// server is in [Error.Error] without control characters, and shortened. Nothing is
-// logged without [WithLogger].
+// Tokens and passwords are redacted in errors, logs and prints, also where the server
+// echoes them (a token shorter than 8 bytes only after "Bearer"). Redirects are not
+// followed. An ID is sent as one escaped path segment, and refused if it is empty, ".",
+// "..", or has control or invisible characters.
 //
 // # Sources
 //
-// The base URL, Activate's endpoint, its answers with 200, 400, 403, 404 and 500, the
-// role it needs and what it does are documented by the API. All else about the other
-// calls rests on the TypeScript client's types: they give paths and fields, but
-// nothing about failures, so nothing here rests on one. The documentation marks
-// "success" and "message" as not required, so an answer may lack either. In 4xx
-// and 5xx answers a string "error" stands in for a missing "message"; that rests on
-// the TypeScript client's types. 401, 408, 425, 429 and the other 5xx are not
-// documented, and are read as HTTP defines them.
+// What each call rests on: the API's documentation, the types of its public TypeScript
+// client, or HTTP (RFC 9110 and its relatives).
 //
-// # Versions
+//	List, Get, Update, Delete, Activate    documented
+//	Organization.Get, Organization.Update  documented; the fields of the update: types
+//	Create                                 documented; its failures are not known
+//	Provider, AuthMethod of NewUser        types
+//	ResendInvitation                       types
+//	204, 401, 408, 409, 422, 425, 429,     HTTP
+//	501 to 599, Retry-After
 //
 // The two newest Go releases are supported.
 package flashback

@@ -1,117 +1,171 @@
 package flashback
 
 import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/flashbacknetwork/flashback-go/internal/attempt"
+	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// The kinds of failure. Use them with [errors.Is] on any error of this package;
-// one error can match several.
+// The kinds of failure, for [errors.Is]. One error can match several.
 var (
-	// ErrBadRequest is a 400 with an envelope.
+	// ErrBadRequest is a 400 or 422 with an envelope (see [ErrUnexpectedResponse]).
 	ErrBadRequest = errors.New("bad request")
-	// ErrUserNotDeleted is a 400 with the documented "User is not deleted", where no
-	// attempt of this call can have activated the user. It matches [ErrBadRequest] too.
+	// ErrUserNotDeleted is Activate's documented 400 "User is not deleted": the user was
+	// active before the call. It also matches [ErrBadRequest], as do the next three.
 	ErrUserNotDeleted = fmt.Errorf("user not deleted (%w)", ErrBadRequest)
+	// ErrSelfDeletion is Delete's documented 400 "Cannot delete yourself".
+	ErrSelfDeletion = fmt.Errorf("cannot delete yourself (%w)", ErrBadRequest)
+	// ErrRoleCombination is Update's documented 400 "Invalid role combination".
+	ErrRoleCombination = fmt.Errorf("invalid role combination (%w)", ErrBadRequest)
+	// ErrNoFields is the organization's documented 400 "No valid fields to update".
+	ErrNoFields = fmt.Errorf("no valid fields to update (%w)", ErrBadRequest)
 	// ErrUnauthorized is a 401: the token is bad or has expired.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrForbidden is a 403 with an envelope. It is documented for a role below
-	// WORKSPACES and for users in different organizations.
+	// ErrForbidden is a 403 with an envelope: the caller's role is too low, or the user
+	// is in another organization.
 	ErrForbidden = errors.New("forbidden")
-	// ErrNotFound is a 404 with an envelope. It is documented for an unknown user.
+	// ErrNotFound is a 404 with an envelope: there is no such user.
 	ErrNotFound = errors.New("not found")
-	// ErrRateLimited is a 429, or a call that the client held back after one and whose
-	// turn would have come too late.
+	// ErrConflict is a 409 with an envelope.
+	ErrConflict = errors.New("conflict")
+	// ErrRateLimited is a 429, or a call that was not sent because an earlier 429 asks for
+	// a longer wait than the call allows.
 	ErrRateLimited = errors.New("rate limited")
-	// ErrServer is any 5xx.
+	// ErrServer is a 5xx, or a status outside 100-599.
 	ErrServer = errors.New("server error")
-	// ErrUnexpectedResponse is an answer that is not the API's: a redirect, another
-	// 4xx without an envelope (a proxy's page; is the base URL right?), or a 2xx
-	// without an envelope, with "success": false, or without what was to be read.
+	// ErrUnexpectedResponse is a response that is not the API's: a redirect, a 4xx without
+	// an envelope (a proxy's page, a wrong base URL), or a 2xx that is no success or
+	// lacks what the call reads. Its text says what was expected and what came. An envelope
+	// is a JSON object with a boolean "success", a "message", or both; in a 4xx or 5xx an
+	// "error" or "error_code" will do.
 	ErrUnexpectedResponse = errors.New("unexpected response")
-	// ErrOutcomeUnknown is every failure with [Error].OutcomeUnknown set.
+	// ErrOutcomeUnknown is a failure with [Error].OutcomeUnknown set.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
-	// ErrRetryBudget says that the call was not repeated because the client's own
-	// limit, [WithRetryBudget], is used up. The error also matches what failed.
-	ErrRetryBudget = errors.New("the client's own retry budget is used up")
+	// ErrRetryBudget means that the retry budget ([WithRetryBudget]) was empty, so the call
+	// was not retried. The error also matches what failed.
+	ErrRetryBudget = errors.New("the client's retry budget is empty")
 	// ErrInvalidArgument is an argument that can't be used. Nothing was sent.
 	ErrInvalidArgument = errors.New("invalid argument")
+	// ErrNotSent is for your own http.RoundTripper: return an error that matches it if the
+	// request was not sent, so that the call may be retried.
+	ErrNotSent = attempt.ErrNotSent
 )
 
-// kind is the table of errors: what an answer that ended a call is to errors.Is.
-// It is nil for any other 4xx envelope.
-func kind(op *operation, a *answer) error {
-	switch status := a.status; {
+// allKinds are all of these.
+var allKinds = []error{
+	ErrBadRequest, ErrUserNotDeleted, ErrSelfDeletion, ErrRoleCombination, ErrNoFields, ErrUnauthorized, ErrForbidden,
+	ErrNotFound, ErrConflict, ErrRateLimited, ErrServer, ErrUnexpectedResponse, ErrOutcomeUnknown, ErrRetryBudget,
+	ErrInvalidArgument, ErrNotSent,
+}
+
+// kind is the table of errors: what the response that ended a call is to errors.Is. It
+// is nil for any other 4xx envelope.
+func kind(op *operation, r *call.Response) error {
+	switch status := r.Status; {
 	case status == http.StatusUnauthorized:
 		return ErrUnauthorized
 	case status == http.StatusTooManyRequests:
 		return ErrRateLimited
-	case status >= 500 && status < 600:
+	case status < 100, status >= 500:
 		return ErrServer
-	case status < 400, status >= 600, !a.envelope:
-		return ErrUnexpectedResponse
-	case a.saysNotNeeded(op):
-		return ErrUserNotDeleted
-	case status == http.StatusBadRequest:
+	case status < 400, !r.Envelope:
+		return unexpected(op, r)
+	case status == http.StatusBadRequest, status == http.StatusUnprocessableEntity:
+		if status == http.StatusBadRequest && r.Known != nil {
+			return r.Known
+		}
 		return ErrBadRequest
 	case status == http.StatusForbidden:
 		return ErrForbidden
 	case status == http.StatusNotFound:
 		return ErrNotFound
+	case status == http.StatusConflict:
+		return ErrConflict
 	}
 	return nil
 }
 
-// Error is the error of every failed call. Find it with [errors.As], and its kind
-// with [errors.Is].
+// unexpected says what was expected, and what came.
+func unexpected(op *operation, r *call.Response) error {
+	var came string
+	location := r.Header.Get("Location")
+	switch {
+	case r.Status >= 300 && r.Status < 400 && location != "":
+		location, _, _ = strings.Cut(location, "?") // whose values may be secret
+		came = "a redirect to " + line(location, 60)
+	case r.Status == http.StatusAccepted:
+		came = "that it will be done later"
+	case r.Status < 300 && r.Envelope && r.Missing != nil:
+		came = "JSON with " + r.Missing.Error()
+	case r.Status < 300 && r.Envelope:
+		came = `"success": false`
+	case len(bytes.TrimSpace(r.Body)) == 0:
+		came = "an empty body"
+	default:
+		if came = r.Header.Get("Content-Type"); came == "" {
+			came = "a body without a Content-Type"
+		}
+		came += ": " + strconv.Quote(line(strings.Join(strings.Fields(string(r.Body[:min(len(r.Body), 300)])), " "), 40))
+	}
+	return fmt.Errorf("%w: expected %s, got %s", ErrUnexpectedResponse, op.expects, line(came, 110))
+}
+
+// Error is the error of every failed call; see [errors.As].
 type Error struct {
 	// Op is the operation, such as "organization.users.activate".
 	Op string
-	// ID is the ID of the user, or the organization, that the call was about; "" for
-	// a list and for a user who is to be created.
+	// ID is that of the user or organization; "" for List and Create.
 	ID string
 
-	// StatusCode is that of the last answer; 0 if none came. What a delete was answered
-	// when it looked at the user is in the text of Err alone.
+	// StatusCode is that of the last response; 0 if none came. A read-back's response
+	// is only in the text of Err.
 	StatusCode int
-	// Message is the server's own words in it; "" if it had none.
+	// Message is the server's message in the last response.
 	Message string
-	// Header is that of the last answer: rate limits and the like.
+	// Code is its "error_code".
+	Code string
+	// Header is that of the last response: at most 64 KiB, no Set-Cookie.
 	Header http.Header
-	// Body is that of the last answer, at most its first 64 KiB (65,536 bytes).
+	// Body is that of the last response: its first 64 KiB.
 	Body []byte
-	// RequestID is the server's name for the last answer, from X-Request-Id or a
-	// header like it; "" if it gave none.
+	// Method and URL are those of the call's requests, without user info and query
+	// values.
+	Method, URL string
+	// RequestID is from X-Request-Id, or a header like it, of the last response.
 	RequestID string
-	// RetryAfter is the wait that the last answer asked for (for a delete, also one to
-	// a request that looked); 0 if it asked for none.
+	// RetryAfter is the wait that the server asks for; 0 for none.
 	RetryAfter time.Duration
-
-	// Attempts counts the requests sent for this call. One whose connection failed
-	// counts; one that the transport repeated by itself counts once.
+	// Throttled is how long the call waited because of a rate limit.
+	Throttled time.Duration
+	// Attempts counts the requests of this call, with those of read-backs and those
+	// whose connection failed.
 	Attempts int
-	// HeldBack is how long the client held the attempts of this call back, because the
-	// server had answered 429 (see the package documentation, "Rate limits").
-	HeldBack time.Duration
-	// OutcomeUnknown says that an attempt of this call may have taken effect, and
-	// that no later answer settled it, whatever the last answer was. Look whether it
-	// did or, if twice does no harm, call again; do not report a failure.
+	// OutcomeUnknown means that an attempt may have been applied, and that nothing settled
+	// it. Look whether it was, or call again if that does no harm; do not report a
+	// failure.
 	OutcomeUnknown bool
 
-	// Err is the cause: the kind of the last answer, what the last attempt failed
-	// with, why there was no further one, or several of these.
+	// Err is the cause, which may be several errors in one.
 	Err error
 }
 
-// Error is one line of at most a few hundred characters, without control
-// characters and without the token (of a token of less than eight bytes, without
-// "Bearer" before it: the server's words may have it for their own sake).
+// Error is one line of a few hundred characters at most, without control characters
+// and without secrets.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("flashback: " + e.Op)
@@ -121,24 +175,27 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		b.WriteString(": " + line(e.Err.Error(), 150))
 	}
-	if e.Message != "" {
-		b.WriteString(": " + line(e.Message, 120))
+	if text := cmp.Or(e.Message, e.Code); text != "" {
+		b.WriteString(": " + line(text, 120))
 	}
 	var facts []string
+	if e.URL != "" {
+		facts = append(facts, e.Method+" "+line(e.URL, 130))
+	}
 	if e.StatusCode != 0 {
 		facts = append(facts, "HTTP "+strconv.Itoa(e.StatusCode))
 	}
 	if e.Attempts > 1 {
 		facts = append(facts, strconv.Itoa(e.Attempts)+" attempts")
 	}
-	if e.HeldBack > 0 {
-		facts = append(facts, "held back "+e.HeldBack.Round(time.Millisecond).String()+" by the client")
+	if e.Throttled >= time.Millisecond {
+		facts = append(facts, "throttled for "+e.Throttled.Round(time.Millisecond).String())
 	}
 	if e.RequestID != "" {
 		facts = append(facts, "request "+line(e.RequestID, 36))
 	}
 	if e.OutcomeUnknown {
-		facts = append(facts, "the outcome is unknown: it may have taken effect")
+		facts = append(facts, "outcome unknown: it may have been applied")
 	}
 	if facts != nil {
 		b.WriteString(" (" + strings.Join(facts, ", ") + ")")
@@ -149,10 +206,50 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is makes an error with OutcomeUnknown set match [ErrOutcomeUnknown]; all other
-// kinds are in Err.
+// Is matches [ErrOutcomeUnknown] if OutcomeUnknown is set. Other kinds are in Err.
 func (e *Error) Is(target error) bool {
 	return target == ErrOutcomeUnknown && e.OutcomeUnknown
+}
+
+// fields are what logs and JSON show of an error: keys that stay, and neither its header
+// nor its body. Texts are cut at 1,000 characters.
+type fields struct {
+	Op             string  `json:"op"`
+	ID             string  `json:"id,omitempty"`
+	Error          string  `json:"error"`
+	StatusCode     int     `json:"status,omitempty"`
+	Message        string  `json:"message,omitempty"`
+	Code           string  `json:"code,omitempty"`
+	Method         string  `json:"method,omitempty"`
+	URL            string  `json:"url,omitempty"`
+	RequestID      string  `json:"request_id,omitempty"`
+	RetryAfter     float64 `json:"retry_after_seconds,omitempty"`
+	Throttled      float64 `json:"throttled_seconds,omitempty"`
+	Attempts       int     `json:"attempts"`
+	OutcomeUnknown bool    `json:"outcome_unknown"`
+}
+
+func (e *Error) fields() fields {
+	return fields{
+		e.Op, line(e.ID, 1000), e.Error(), e.StatusCode, line(e.Message, 1000), line(e.Code, 1000), e.Method, line(e.URL, 1000), line(e.RequestID, 1000),
+		e.RetryAfter.Seconds(), e.Throttled.Seconds(), e.Attempts, e.OutcomeUnknown,
+	}
+}
+
+// MarshalJSON encodes what the error says, but neither its header nor its body.
+func (e *Error) MarshalJSON() ([]byte, error) { return json.Marshal(e.fields()) }
+
+// LogValue logs the same, under the same keys.
+func (e *Error) LogValue() slog.Value {
+	shown := reflect.ValueOf(e.fields())
+	var attrs []slog.Attr
+	for i := range shown.NumField() {
+		key, option, _ := strings.Cut(shown.Type().Field(i).Tag.Get("json"), ",")
+		if option == "" || !shown.Field(i).IsZero() {
+			attrs = append(attrs, slog.Any(key, shown.Field(i).Interface()))
+		}
+	}
+	return slog.GroupValue(attrs...)
 }
 
 // invalid is the error of an argument with which nothing was sent.
@@ -160,41 +257,84 @@ func invalid(op, id string, err error) *Error {
 	return &Error{Op: op, ID: id, Err: causes{ErrInvalidArgument, err}}
 }
 
-// requestIDs are the headers by which servers and proxies name a request, the
-// most telling first.
-var requestIDs = []string{
-	"X-Request-Id", "Request-Id", "X-Correlation-Id", "X-Amzn-Requestid", "X-Amzn-Trace-Id", "X-Trace-Id", "Cf-Ray",
-}
-
 // failure is the error of a call that did not succeed.
-func (c *call) failure() *Error {
-	e := &Error{Op: c.op.name, ID: c.id, Attempts: c.attempts + c.looks, HeldBack: c.held, OutcomeUnknown: c.unsure}
+func failure(op *operation, id string, o *call.Outcome) *Error {
+	if o.Invalid != nil {
+		return invalid(op.Name, id, o.Invalid)
+	}
+	e := &Error{
+		Op: op.Name, ID: id, URL: o.URL,
+		Attempts: o.Attempts, Throttled: o.Throttled, RetryAfter: o.RetryAfter, OutcomeUnknown: o.Verdict == verdict.Unknown,
+	}
+	if o.URL != "" {
+		e.Method = op.Method
+	}
 	var all causes
-	if a := c.answer; a != nil {
-		all = all.and(kind(c.op, a))
-		e.RetryAfter = retryAfter(a.header)
-		c.redactAnswer(a)
-		e.StatusCode, e.Message, e.Header = a.status, a.message, a.header
-		e.Body = slices.Clone(a.body[:min(len(a.body), maxErrorBody)]) // and not the rest with it
-		for _, name := range requestIDs {
-			if e.RequestID == "" {
-				e.RequestID = a.header.Get(name)
-			}
-		}
+	if r := o.Response; r != nil {
+		all = all.and(kind(op, r))
+		e.StatusCode, e.Message, e.Code, e.Header, e.Body = r.Status, r.Message, r.Code, r.Header, r.Body
+		e.RequestID = call.RequestID(r.Header)
 	}
-	e.RetryAfter = max(e.RetryAfter, c.retryAfter)
-	all = all.and(c.stop)                                                    // before what may be long
-	if ended := c.ctx.Err(); ended == nil || !errors.Is(c.last.err, ended) { // else stop says it
-		all = all.and(c.last.err)
+	for _, r := range o.Reasons {
+		all = all.and(reason(r))
 	}
-	switch len(all) {
-	case 0:
-	case 1:
+	if len(all) == 1 {
 		e.Err = all[0]
-	default:
+	} else if len(all) > 1 {
 		e.Err = all
 	}
 	return e
+}
+
+// reason is why a call ended, as an error.
+func reason(r call.Reason) error {
+	switch r.Why {
+	case call.BudgetEmpty:
+		return ErrRetryBudget
+	case call.RateLimited:
+		return fmt.Errorf("%w: %s", ErrRateLimited, r.Text)
+	case call.DeadlineNear:
+		return fmt.Errorf("%s: %w", r.Text, context.DeadlineExceeded)
+	case call.ContextEnded:
+		if r.Cause == nil {
+			return r.Err
+		}
+		return ended{foreign{r.Text, r.Cause}, r.Err}
+	case call.NoToken, call.NetworkFailed:
+		return foreign{r.Text, r.Err}
+	case call.WaitTooLong, call.ReadBackFailed:
+	}
+	return errors.New(r.Text)
+}
+
+// ended is the error of a context that has ended with a cause of its own.
+type ended struct {
+	foreign
+
+	ctx error
+}
+
+func (e ended) Unwrap() error { return e.ctx }
+
+// foreign is an error of the network or of the caller's code. It matches what it is, but
+// never what only a call itself can say: a kind of failure, an [*Error], or the end of
+// the caller's context.
+type foreign struct {
+	text string
+	err  error // nil if it matches nothing
+}
+
+func (f foreign) Error() string { return f.text }
+
+func (f foreign) Is(target error) bool {
+	_, isError := target.(*Error)
+	reserved := isError || target == context.Canceled || target == context.DeadlineExceeded || slices.Contains(allKinds, target)
+	return !reserved && errors.Is(f.err, target)
+}
+
+func (f foreign) As(target any) bool {
+	_, isError := target.(**Error)
+	return !isError && f.err != nil && errors.As(f.err, target)
 }
 
 // causes are several causes of one error, on one line.

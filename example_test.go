@@ -2,9 +2,14 @@ package flashback_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"os"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
@@ -45,8 +50,7 @@ func ExampleNewClient() {
 }
 
 func ExampleUsersService_Activate() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("deleted")
 	backend.AddUser(flashbacktest.User{ID: "active"})
 	users := backend.Client().Organization.Users
@@ -65,15 +69,14 @@ func ExampleUsersService_Activate() {
 	// Output:
 	// deleted: User activated successfully
 	// active: was active already
-	// flashback: organization.users.activate "nobody": not found: User not found (HTTP 404)
+	// flashback: organization.users.activate "nobody": not found: User not found (POST https://backend.flashback.test/organization/users/nobody/activate, HTTP 404)
 }
 
-// The backend activates the user, and the connection breaks before its answer. The
-// second attempt is told that the user is not deleted. On its own that answer
-// reports a failure; the call as a whole succeeded.
+// The backend activates the user, and the connection breaks before the response. The
+// second attempt is answered 400 "User is not deleted". That response alone reports a
+// failure; the call as a whole succeeded.
 func ExampleUsersService_Activate_recovered() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")
 	backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse))
 
@@ -83,23 +86,22 @@ func ExampleUsersService_Activate_recovered() {
 		return
 	}
 	user, _ := backend.User("user-1")
-	fmt.Println("last answer:", activation.Message)
+	fmt.Println("last response:", activation.Message)
 	fmt.Println("attempts:", activation.Attempts)
 	fmt.Println("recovered:", activation.Recovered)
 	fmt.Println("the backend has the user as deleted:", user.Deleted())
 	// Output:
-	// last answer: User is not deleted
+	// last response: User is not deleted
 	// attempts: 2
 	// recovered: true
 	// the backend has the user as deleted: false
 }
 
-// An unknown outcome goes with any other kind, so ask for it first.
+// An unknown outcome comes with any other kind, so check for it first.
 func ExampleError() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")
-	backend.Script( // the first answer is lost, and the second one settles nothing
+	backend.Script( // the first response is lost, and the second one settles nothing
 		flashbacktest.LoseResponse(flashbacktest.CutResponse),
 		flashbacktest.Respond(403, `{"success": false, "message": "Insufficient permissions to activate users"}`),
 	)
@@ -108,21 +110,38 @@ func ExampleError() {
 
 	switch {
 	case errors.Is(err, flashback.ErrOutcomeUnknown):
-		fmt.Println("may be active by now: call again, or look")
+		fmt.Println("may be active: call again, or look")
 	case errors.Is(err, flashback.ErrUserNotDeleted):
 		fmt.Println("was active already")
 	case errors.Is(err, flashback.ErrForbidden), errors.Is(err, flashback.ErrNotFound):
 		fmt.Println("wrong user, or a token without the right")
 	}
-	var failure *flashback.Error
-	if errors.As(err, &failure) {
+	if failure, ok := errors.AsType[*flashback.Error](err); ok {
 		fmt.Printf("HTTP %d after %d attempts: %s\n", failure.StatusCode, failure.Attempts, failure.Message)
 	}
 	fmt.Println("forbidden as well:", errors.Is(err, flashback.ErrForbidden))
 	// Output:
-	// may be active by now: call again, or look
+	// may be active: call again, or look
 	// HTTP 403 after 2 attempts: Insufficient permissions to activate users
 	// forbidden as well: true
+}
+
+// A root certificate and a proxy of one's own.
+func ExampleWithHTTPClient() {
+	const token = "an-access-token"
+	roots := x509.NewCertPool() // to which AppendCertsFromPEM adds
+	proxy := &url.URL{Scheme: "http", Host: "proxy.example.com:3128"}
+
+	transport := flashback.NewTransport()
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	transport.Proxy = http.ProxyURL(proxy)
+	client, err := flashback.NewClient(token, flashback.WithHTTPClient(&http.Client{Transport: transport}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client.CloseIdleConnections()
+	// Output:
 }
 
 // The source has another token when the first one turns out to be no longer good.
@@ -154,8 +173,7 @@ func ExampleWithTokenSource() {
 }
 
 func ExampleWithLogger() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")
 	backend.Script(flashbacktest.ApplyThenRespond(502, "<html>Bad Gateway</html>"))
 
@@ -179,17 +197,16 @@ func ExampleWithLogger() {
 
 // The whole life of a user.
 func ExampleUsersService() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	ctx, users := context.Background(), backend.Client().Organization.Users
 
 	jane, err := users.Create(ctx, flashback.NewUser{
 		Email:      "jane@example.com",
-		Password:   flashback.NewSecret("correct horse battery staple"),
+		Password:   flashback.NewSecret("Correct horse 1"),
 		FirstName:  "Jane",
 		LastName:   "Doe",
-		OrgRole:    flashback.Ptr(flashback.RoleBilling),
-		SendInvite: flashback.Ptr(true),
+		OrgRole:    new(flashback.RoleBilling),
+		SendInvite: new(true),
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -204,7 +221,7 @@ func ExampleUsersService() {
 	}
 	fmt.Println("invited again:", invitation.Message)
 
-	jane, err = users.Update(ctx, jane.ID, flashback.UserUpdate{OrgRole: flashback.Ptr(flashback.RoleWorkspaces)})
+	jane, err = users.Update(ctx, jane.ID, flashback.UserUpdate{OrgRole: new(flashback.RoleWorkspaces)})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -234,17 +251,16 @@ func ExampleUsersService() {
 	}
 	fmt.Println("deleted now:", jane.Deleted())
 	// Output:
-	// created: Jane Doe billing
-	// invited again: Invitation sent
-	// updated: workspaces
+	// created: Jane Doe BILLING
+	// invited again: Invitation sent successfully
+	// updated: WORKSPACES
 	// deleted: jane@example.com
 	// deleted now: false
 }
 
-// A delete whose answer was lost is settled by looking at the user.
+// A lost response to a delete is settled by a read-back.
 func ExampleUsersService_Delete() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddUser(flashbacktest.User{ID: "user-1"})
 	backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse))
 
@@ -263,36 +279,77 @@ func ExampleUsersService_Delete() {
 	// recovered: true
 }
 
-// A create whose answer was lost is not repeated: there could be two users then.
+// A lost response to a create is settled by reading the list of users.
 func ExampleUsersService_Create() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse))
-	ctx, users := context.Background(), backend.Client().Organization.Users
+	users := backend.Client().Organization.Users
 
-	_, err := users.Create(ctx, flashback.NewUser{Email: "jane@example.com", Password: flashback.NewSecret("correct horse")})
-	if errors.Is(err, flashback.ErrOutcomeUnknown) {
-		list, err := users.List(ctx)
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		for _, user := range list.Users {
-			if user.Email == "jane@example.com" {
-				fmt.Println("was created")
-			}
-		}
+	user, err := users.Create(context.Background(), flashback.NewUser{
+		Email: "jane@example.com", Password: flashback.NewSecret("Correct horse 1"), FirstName: "Jane", LastName: "Doe",
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
 	}
-	// Output: was created
+	fmt.Println("created:", user.Email)
+	for _, request := range backend.Requests() {
+		fmt.Println(request.Method)
+	}
+	// Output:
+	// created: jane@example.com
+	// POST
+	// GET
+}
+
+// A list may lack users, if its Total says so, and a user's DeletedAt is the zero time if
+// it can't be read.
+func ExampleUsersService_List() {
+	backend := flashbacktest.NewBackend()
+	backend.AddDeletedUser("user-1")
+	list, err := backend.Client().Organization.Users.List(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if list.Total > len(list.Users) {
+		fmt.Println("the list is not complete")
+	}
+	for _, user := range list.Deleted() {
+		fmt.Println(user.ID, "is deleted; readable date:", !user.DeletedAt.IsZero())
+	}
+	// Output: user-1 is deleted; readable date: true
+}
+
+// Do calls an endpoint that has no method of its own.
+func ExampleClient_Do() {
+	backend := flashbacktest.NewBackend()
+	backend.Handle("GET /bucket/{id}", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"success": true, "data": {"id": "bucket-1"}}`)
+	})
+
+	var bucket struct {
+		Data struct{ ID string }
+	}
+	err := backend.Client().Do(context.Background(), flashback.Request{
+		Method:   http.MethodGet,
+		Path:     "/bucket/{id}",
+		Segments: map[string]string{"id": "bucket-1"},
+	}, &bucket)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(bucket.Data.ID)
+	// Output: bucket-1
 }
 
 func ExampleOrganizationService_Update() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 
 	org, err := backend.Client().Organization.Update(context.Background(), flashbacktest.DefaultOrg, flashback.OrganizationUpdate{
-		City:    flashback.Ptr("Zürich"),
-		Website: flashback.Ptr(""), // made empty; what is nil is left as it is
+		City:    new("Zürich"),
+		Website: new(""), // made empty; what is nil is left as it is
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -302,20 +359,18 @@ func ExampleOrganizationService_Update() {
 	// Output: Organization 1 in Zürich
 }
 
-// Queues deliver twice. To a job, a user who is active already is done: it asked for
-// an active user, and an earlier delivery may have made one. Somebody who has just
-// pressed a button asked for something else, and should be told that there was
-// nothing to bring back.
+// Queues deliver twice. A job should take a user who is active already for done: an
+// earlier delivery may have activated the user. Somebody who has just pressed a button
+// should see the error instead.
 func ExampleUsersService_Activate_redelivery() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")
 	users := backend.Client().Organization.Users
 
 	job := func(ctx context.Context, userID string) error {
 		_, err := users.Activate(ctx, userID)
 		if errors.Is(err, flashback.ErrUserNotDeleted) {
-			return nil // a delivery before this one has done it
+			return nil // an earlier delivery has done it
 		}
 		return err // and with any error, the queue delivers again
 	}
@@ -327,5 +382,5 @@ func ExampleUsersService_Activate_redelivery() {
 	// Output:
 	// job: <nil>
 	// job: <nil>
-	// button: flashback: organization.users.activate "user-1": user not deleted (bad request): User is not deleted (HTTP 400)
+	// button: flashback: organization.users.activate "user-1": user not deleted (bad request): User is not deleted (POST https://backend.flashback.test/organization/users/user-1/activate, HTTP 400)
 }

@@ -12,18 +12,19 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/flashbacknetwork/flashback-go/internal/attempt"
+	"github.com/flashbacknetwork/flashback-go/internal/budget"
 )
 
-// Option sets something of a [Client]. [NewClient] applies options in any order
-// and fails with a clear message when one has a bad value.
-type Option func(*Client) error
+// Option configures a [Client]. The order of options does not matter.
+type Option func(*settings) error
 
-// WithBaseURL sets the address of the backend in place of [DefaultBaseURL]. A
-// path prefix and a trailing slash work. The URL must be absolute, http or https,
-// and without user info, query or fragment; http:// is for loopback hosts, unless
-// [WithPlaintextHTTP] allows more.
+// WithBaseURL sets the address of the backend; a path prefix is kept. The URL must be
+// http or https, without user info, query or fragment. http:// is for loopback hosts,
+// unless [WithPlaintextHTTP] is set.
 func WithBaseURL(rawURL string) Option {
-	return func(c *Client) error {
+	return func(s *settings) error {
 		// Trimmed before it is parsed: an escaped slash at its end is part of a name.
 		u, err := url.Parse(strings.TrimRight(rawURL, "/"))
 		switch {
@@ -47,7 +48,7 @@ func WithBaseURL(rawURL string) Option {
 		if strings.EqualFold(u.Hostname(), "localhost") {
 			u.Host = strings.ToLower(u.Host) // as net/http exempts it from a proxy
 		}
-		c.baseURL = *u
+		s.caller.BaseURL = *u
 		return nil
 	}
 }
@@ -58,49 +59,44 @@ func loopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// WithHTTPClient sends requests with the Transport, the Jar and the Timeout of
-// hc, which is copied and never changed; a nil Transport means the client's own. A
-// Timeout that is shorter than the attempt's ([WithAttemptTimeout]) takes its place:
-// it bounds one attempt, not the call. CheckRedirect is not used, because a redirect
-// is never followed.
+// WithHTTPClient sends requests with the Transport, Jar and Timeout of hc, which is not
+// changed. A nil Transport is the client's own; to wrap that one, use [NewTransport].
+// A Timeout shorter than [WithAttemptTimeout] bounds each attempt in its place.
+// CheckRedirect is not used: redirects are not followed.
 //
-// Outcomes are sharpest with an *http.Transport, whose rules are known. Of another
-// Transport, what it reports to net/http/httptrace tells a request that was never
-// sent from one whose answer was lost, and one that it sent again by itself. One that
-// reports nothing must not repeat requests by itself: the repetition could not be seen.
-// Nor may it make other requests with the context of this one.
+// A Transport of your own should report to net/http/httptrace, so that a request that
+// was never sent, or sent twice, is known as such; or it can return an error that matches
+// [ErrNotSent]. One that does neither must not repeat requests by itself. Requests that
+// it makes beside this one must not have this one's context.
 //
-// A request that was sent again counts as one that may have taken effect; one that must
-// not be repeated (Create, Delete, ResendInvitation) is kept from being sent again, once
-// the Transport tells of it. Over HTTP/2, net/http sends again what it knows that the
-// server has not processed (a shutdown, too many streams), and also what the server
-// may have: the outcome of a call that then fails is unknown in both cases.
+// A request that a Transport sent twice makes the attempt ambiguous. For Create and
+// ResendInvitation the second one is stopped as soon as it is reported, which may be too
+// late with a Transport other than the client's own.
 func WithHTTPClient(hc *http.Client) Option {
-	return func(c *Client) error {
+	return func(s *settings) error {
 		if hc == nil {
 			return errors.New("WithHTTPClient got nil; leave the option out to use the client's own transport")
 		}
 		if hc.Timeout < 0 {
 			return errors.New("WithHTTPClient got a client with a negative Timeout; use 0 for none")
 		}
-		c.transport, c.jar, c.clientTimeout = hc.Transport, hc.Jar, hc.Timeout
+		s.caller.Sender = attempt.Sender{Transport: hc.Transport}
+		s.caller.Jar, s.limit = hc.Jar, hc.Timeout
 		return nil
 	}
 }
 
-// WithTokenSource asks source for the access token before every attempt, in
-// place of a fixed one, so that a token can be renewed while the client is in
-// use. Answer from memory where you can: source is called often, from many
-// goroutines at once, with the context of the call. Its error ends the call. When
-// the backend answers 401 and source has another token by then, the call, if it
-// has a retry left, is tried once more with it, at once.
+// WithTokenSource gets the access token from source before each attempt, with the
+// context of the call. source must be safe for concurrent use, and should be fast: cache
+// the token. Its error ends the call. After a 401 a call that has a retry left is retried
+// once, at once, if source then has another token.
 func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
-	return func(c *Client) error {
+	return func(s *settings) error {
 		if source == nil {
 			return errors.New("WithTokenSource got nil; give a function, or pass an access token to NewClient")
 		}
-		c.tokenRotates = true
-		c.token = func(ctx context.Context) (string, error) {
+		s.caller.Renews = true
+		s.caller.Token = func(ctx context.Context) (string, error) {
 			token, err := source(ctx)
 			if err != nil {
 				return "", fmt.Errorf("token source: %w", err)
@@ -114,119 +110,116 @@ func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 	}
 }
 
-// WithMaxRetries sets how often one call is repeated at most, after its first
-// attempt. The default is 4; 0 switches retrying off. (A delete that may have taken
-// effect then still looks once whether it did.)
+// WithMaxRetries sets how many retries a call has after its first attempt. The default
+// is 4; 0 is none. A read-back has its first attempt even then.
 func WithMaxRetries(n int) Option {
-	return func(c *Client) error {
+	return func(s *settings) error {
 		if n < 0 {
 			return errors.New("WithMaxRetries got a negative number; use 0 to switch retrying off")
 		}
-		c.maxRetries = n
+		s.caller.Retry.Max = n
 		return nil
 	}
 }
 
-// WithBackoff sets the waits between attempts: the first is up to base, each
-// further one up to twice the one before, and none longer than limit; each is
-// shortened at random by up to a half. The default is 250 ms and 8 s. A
-// Retry-After of the server takes the wait's place (see [WithMaxRetryAfter]).
+// WithBackoff sets the waits between attempts: at most base before the first retry,
+// doubling up to limit, each shortened at random by up to a half. The default is
+// 250 ms and 8 s. A Retry-After takes its place.
 func WithBackoff(base, limit time.Duration) Option {
-	return func(c *Client) error {
+	return func(s *settings) error {
 		if base < 0 || limit < base {
 			return fmt.Errorf("WithBackoff got %v and %v; it needs 0 <= base <= max", base, limit)
 		}
-		c.backoffBase, c.backoffMax = base, limit
+		s.caller.Retry.Base, s.caller.Retry.Limit = base, limit
 		return nil
 	}
 }
 
-// WithMaxRetryAfter sets the longest Retry-After that a call waits for; the
-// default is 60 s. When the server asks for more, the call returns at once, with
-// [Error].RetryAfter set. 0 waits for none.
+// WithMaxRetryAfter sets the longest Retry-After that a call waits for. The default is
+// 60 s; 0 waits for none. If the server asks for more, the call fails at once with
+// [Error].RetryAfter set.
 func WithMaxRetryAfter(d time.Duration) Option {
-	return func(c *Client) error {
+	return func(s *settings) error {
 		if d < 0 {
 			return fmt.Errorf("WithMaxRetryAfter got %v; use 0 to wait for no Retry-After", d)
 		}
-		c.maxRetryAfter = d
+		s.caller.Retry.MaxRetryAfter = d
 		return nil
 	}
 }
 
-// WithAttemptTimeout bounds one attempt, from dialing to the last byte of the
-// answer. The default is 30 s; 0 means no bound but the context's. The context
-// bounds the whole call, with its waits.
+// WithAttemptTimeout bounds each attempt, from dialing to the last byte of the response.
+// The default is 30 s; 0 is no bound but the context's.
 func WithAttemptTimeout(d time.Duration) Option {
-	return func(c *Client) error {
+	return func(s *settings) error {
 		if d < 0 {
 			return fmt.Errorf("WithAttemptTimeout got %v; use 0 for no bound", d)
 		}
-		c.attemptTimeout = d
+		s.timeout = d
 		return nil
 	}
 }
 
-// WithRetryBudget sets how many retries all calls of the client together may be
-// ahead of their successes; the default is 100. A retry takes one; a retried call
-// that succeeds gives back what it took, and a call that succeeds at once gives
-// back a tenth. While the budget is empty, each call has its first attempt only,
-// and a failure that would have been retried matches [ErrRetryBudget]: a server
-// that is down gets about one request per call. 0 allows no retry; a negative n
-// switches the budget off.
+// WithRetryBudget sets how many retries all calls of the client can take before the server
+// responds properly again. The default is 100; 0 is no retries, negative is no budget. A
+// retry takes one. A call that ends with a definite response gives back what it took, or
+// a tenth if it took nothing, and the budget refills by one a second. While it is empty,
+// each call has one attempt, and a failure matches [ErrRetryBudget].
 func WithRetryBudget(n int) Option {
-	return func(c *Client) error {
-		c.budget = newBudget(n)
+	return func(s *settings) error {
+		s.caller.Budget = nil
+		if n >= 0 {
+			s.caller.Budget = budget.New(n)
+		}
 		return nil
 	}
 }
 
-// WithoutPacing switches off that the client, once the server has answered 429,
-// spaces its requests to the rate that the server takes. Each call then still obeys
-// the Retry-After of its own answers.
-func WithoutPacing() Option {
-	return func(c *Client) error {
-		c.pacer = nil
+// WithoutThrottling switches off the client's rate limiting after a 429. Each call then
+// waits for the Retry-After of its own responses only.
+func WithoutThrottling() Option {
+	return func(s *settings) error {
+		s.caller.Throttles = nil
 		return nil
 	}
 }
 
-// WithLogger logs these records, and no others. Their messages and keys stay as they
-// are. All have "op", "id" and "attempts" (so far).
+// WithLogger logs these records and no others, without secrets. All have "op", "id" and
+// "attempts". By default nothing is logged.
 //
-//   - "flashback: retrying", at Info: before each wait for another attempt, with
-//     "status" or, if no answer came, "error", and "wait".
+//   - "flashback: retrying", at Info: before the wait for a retry, with "wait", and
+//     "status" or "error".
 //   - "flashback: recovered", at Info: a success with Recovered set, with "message".
 //   - "flashback: outcome unknown", at Warn: with "error".
-//   - "flashback: held back", at Debug: after each wait for a turn, after a 429, with
+//   - "flashback: throttled", at Debug: after a wait because of a rate limit, with
 //     "wait".
-//
-// Tokens and passwords are in none of them. By default, and with nil, nothing is
-// logged.
+//   - "flashback: attempt", at Debug: after each attempt, with "duration", and "status"
+//     and "request_id", or "error".
+//   - "flashback: call", at Debug: after each call, with the same.
 func WithLogger(l *slog.Logger) Option {
-	return func(c *Client) error {
-		c.log = l
+	return func(s *settings) error {
+		s.caller.Log = l
 		return nil
 	}
 }
 
-// WithUserAgent puts product, such as "acme-admin/1.4", in front of
-// "flashback-go/<Version>" in the User-Agent header.
+// WithUserAgent puts product, such as "acme-admin/1.4", before "flashback-go/<Version>"
+// in the User-Agent header.
 func WithUserAgent(product string) Option {
-	return func(c *Client) error {
+	return func(s *settings) error {
 		if strings.TrimSpace(product) == "" || strings.ContainsFunc(product, unicode.IsControl) {
 			return errors.New(`WithUserAgent needs a product on one line, like "acme-admin/1.4"`)
 		}
-		c.userAgent = product + " flashback-go/" + Version
+		s.caller.UserAgent = product + " flashback-go/" + Version
 		return nil
 	}
 }
 
-// WithPlaintextHTTP allows a base URL with http:// to a host that is not
-// loopback. The token then crosses the network in the clear.
+// WithPlaintextHTTP allows http:// to hosts that are not loopback. The token is then
+// readable on the network.
 func WithPlaintextHTTP() Option {
-	return func(c *Client) error {
-		c.plaintext = true
+	return func(s *settings) error {
+		s.plaintext = true
 		return nil
 	}
 }

@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,6 +109,7 @@ func TestTheLimitsOfAnOptionAreAllowed(t *testing.T) {
 		"the highest port":        flashback.WithBaseURL("https://h.example:65535"),
 		"a zero HTTP client":      flashback.WithHTTPClient(new(http.Client)),
 		"plaintext on https":      flashback.WithPlaintextHTTP(),
+		"no throttling":           flashback.WithoutThrottling(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -304,7 +309,7 @@ func TestOfTwoOptionsOfAKindTheLastCounts(t *testing.T) {
 	).Organization.Users.Activate(t.Context(), "user-1")
 	require.NoError(t, err)
 	require.Len(t, w.sent(), 1)
-	assert.Equal(t, "second/2 flashback-go/0.1.0", w.sent()[0].Header.Get("User-Agent"))
+	assert.Equal(t, "second/2 flashback-go/"+flashback.Version, w.sent()[0].Header.Get("User-Agent"))
 	assert.Equal(t, "second.example", w.sent()[0].URL.Host)
 }
 
@@ -323,10 +328,10 @@ func TestAnOptionServesManyClients(t *testing.T) {
 		require.Error(t, err)
 	}
 	assert.Equal(t, []string{"Bearer token-one", "Bearer token-two"}, authorizations(w))
-	assert.Equal(t, "acme/1 flashback-go/0.1.0", w.sent()[1].Header.Get("User-Agent"))
+	assert.Equal(t, "acme/1 flashback-go/"+flashback.Version, w.sent()[1].Header.Get("User-Agent"))
 }
 
-// stuck answers when the attempt is given up.
+// stuck fails when the attempt is given up.
 func stuck(req *http.Request) (*http.Response, error) {
 	<-req.Context().Done()
 	return nil, req.Context().Err()
@@ -394,7 +399,8 @@ func TestTheDefaults(t *testing.T) {
 			start := time.Now()
 			_, err := defaults(t, w).Organization.Users.Activate(t.Context(), "user-1")
 			require.NoError(t, err)
-			assert.Equal(t, time.Minute, time.Since(start))
+			assert.GreaterOrEqual(t, time.Since(start), time.Minute)
+			assert.LessOrEqual(t, time.Since(start), time.Minute+5*time.Second)
 		})
 	})
 	t.Run("a Retry-After of 61 s is not", func(t *testing.T) {
@@ -414,7 +420,7 @@ func TestTheDefaults(t *testing.T) {
 			for i := range answers {
 				answers[i] = says(503, "")
 			}
-			client := defaults(t, newWire(t, answers...))
+			client := defaults(t, newWire(t, answers...), flashback.WithBackoff(0, 0)) // it refills with time
 			for range 25 {
 				_, err := client.Organization.Users.Activate(t.Context(), "user-1")
 				require.NotErrorIs(t, err, flashback.ErrRetryBudget)
@@ -429,7 +435,7 @@ func TestTheDefaults(t *testing.T) {
 	t.Run("constants", func(t *testing.T) {
 		t.Parallel()
 		assert.Equal(t, "https://backend.flashback.tech", flashback.DefaultBaseURL)
-		assert.Equal(t, "0.1.0", flashback.Version)
+		assert.Equal(t, "0.2.0", flashback.Version)
 	})
 }
 
@@ -541,6 +547,234 @@ func TestFlashbackClientIsAnotherNameOfClient(t *testing.T) {
 	var same *flashback.Client = client
 	_, err := same.Organization.Users.Activate(t.Context(), "user-1")
 	require.NoError(t, err)
+}
+
+func TestALongRetryAfterIsRememberedByTheClient(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(t, says(429, noWay, "Retry-After", "3600"), says(200, janeJSON), says(200, activated))
+		users := w.client().Organization.Users
+		_, err := users.Activate(t.Context(), "user-1")
+		assert.Equal(t, []string{"ErrRateLimited"}, kinds(err))
+		assert.Equal(t, 429, asError(t, err).StatusCode)
+		for range 10 {
+			_, err = users.Activate(t.Context(), "user-2")
+			assert.Equal(t, []string{"ErrRateLimited"}, kinds(err))
+			e := asError(t, err)
+			assert.Equal(t, time.Hour, e.RetryAfter)
+			assert.Zero(t, e.Attempts)
+			assert.Zero(t, e.StatusCode)
+		}
+		_, err = users.Get(t.Context(), userID)
+		require.NoError(t, err, "another operation has a limit of its own")
+		<-time.After(time.Hour + 6*time.Second)
+		_, err = users.Activate(t.Context(), "user-1")
+		require.NoError(t, err)
+	})
+}
+
+func TestWithoutThrottlingACallKnowsNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(t, says(429, "", "Retry-After", "3600"), says(429, "", "Retry-After", "10"), says(200, activated))
+		users := w.client(flashback.WithoutThrottling()).Organization.Users
+		_, err := users.Activate(t.Context(), "user-1")
+		require.ErrorIs(t, err, flashback.ErrRateLimited)
+		start := time.Now()
+		activation, err := users.Activate(t.Context(), "user-1")
+		require.NoError(t, err)
+		assert.Equal(t, 2, activation.Attempts)
+		assert.GreaterOrEqual(t, time.Since(start), 10*time.Second)
+		assert.LessOrEqual(t, time.Since(start), 11*time.Second)
+	})
+}
+
+func TestWithMakesACopyWithOtherOptions(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, says(200, activated), says(200, activated), says(503, ""), says(200, activated))
+	client := w.client(flashback.WithUserAgent("first/1"), flashback.WithMaxRetries(1))
+	opts := append(make([]flashback.Option, 0, 8),
+		flashback.WithUserAgent("second/2"), flashback.WithBaseURL("https://second.example"), flashback.WithMaxRetries(0))
+	other, err := client.With(opts...)
+	require.NoError(t, err)
+	for _, c := range []*flashback.Client{client, other, other, client} {
+		_, _ = activateIn(t.Context(), c)
+	}
+	require.Len(t, w.sent(), 4, "the copy has no retries")
+	for i, want := range []struct{ agent, host string }{
+		{"first/1", "backend.flashback.tech"}, {"second/2", "second.example"}, {"second/2", "second.example"}, {"first/1", "backend.flashback.tech"},
+	} {
+		assert.Equal(t, want.agent+" flashback-go/"+flashback.Version, w.sent()[i].Header.Get("User-Agent"))
+		assert.Equal(t, want.host, w.sent()[i].URL.Host)
+		assert.Equal(t, "Bearer "+wireToken, w.sent()[i].Header.Get("Authorization"))
+	}
+	assert.Nil(t, opts[:4][3], "the caller's options are not changed")
+}
+
+func TestWithSharesTheRateLimitAndTheBudget(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		opts   []flashback.Option
+		shares bool
+	}{
+		{"nothing else", nil, true},
+		{"another base URL", []flashback.Option{flashback.WithBaseURL("https://h.example")}, true},
+		{"a budget and no throttling", []flashback.Option{flashback.WithRetryBudget(100), flashback.WithoutThrottling()}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWire(t, says(429, "", "Retry-After", "3600"), says(503, ""), says(503, ""), says(503, ""), says(200, janeJSON), says(200, activated))
+				client := w.client(flashback.WithRetryBudget(1))
+				other, err := client.With(tt.opts...)
+				require.NoError(t, err)
+				_, err = client.Organization.Users.Activate(t.Context(), "user-1")
+				require.ErrorIs(t, err, flashback.ErrRateLimited)
+				_, err = client.Organization.Users.Get(t.Context(), userID) // takes the one retry
+				require.ErrorIs(t, err, flashback.ErrRetryBudget)
+				_, err = other.Organization.Users.Get(t.Context(), userID)
+				assert.Equal(t, tt.shares, errors.Is(err, flashback.ErrRetryBudget), "%v", err)
+				if !tt.shares {
+					require.NoError(t, err)
+				}
+				_, err = other.Organization.Users.Activate(t.Context(), "user-1")
+				assert.Equal(t, tt.shares, errors.Is(err, flashback.ErrRateLimited), "%v", err)
+			})
+		})
+	}
+}
+
+func TestWithRefusesWhatNewClientRefuses(t *testing.T) {
+	t.Parallel()
+	client := newWire(t).client()
+	source := flashback.WithTokenSource(func(context.Context) (string, error) { return "from-a-source", nil })
+	for name, opts := range map[string][]flashback.Option{
+		"a nil option": {nil}, "a bad value": {flashback.WithMaxRetries(-1)}, "plaintext": {flashback.WithBaseURL("http://h.example")},
+	} {
+		other, err := client.With(opts...)
+		assert.Nil(t, other, name)
+		require.ErrorIs(t, err, flashback.ErrInvalidArgument, name)
+	}
+	for _, none := range []*flashback.Client{nil, {}} {
+		other, err := none.With()
+		assert.Nil(t, other)
+		require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+		none.CloseIdleConnections()
+	}
+
+	w := newWire(t, says(200, activated), says(200, activated))
+	client = w.client()
+	sourced, err := client.With(source)
+	require.NoError(t, err, "a source takes the place of the token")
+	for _, c := range []*flashback.Client{sourced, client} {
+		_, failure := activateIn(t.Context(), c)
+		require.Nil(t, failure)
+	}
+	assert.Equal(t, []string{"Bearer from-a-source", "Bearer " + wireToken}, authorizations(w))
+	_, err = sourced.With()
+	require.NoError(t, err)
+}
+
+// counting is a server that knows its connections.
+type counting struct {
+	*httptest.Server
+
+	opened, closed atomic.Int64
+}
+
+func newCounting(t *testing.T) *counting {
+	t.Helper()
+	c := &counting{Server: httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(activated))
+	}))}
+	c.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			c.opened.Add(1)
+		case http.StateClosed:
+			c.closed.Add(1)
+		case http.StateActive, http.StateIdle, http.StateHijacked:
+		}
+	}
+	c.Start()
+	t.Cleanup(c.Close)
+	return c
+}
+
+// eventually polls, since sockets are closed when they are.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	assert.Eventually(t, is, 10*time.Second, 5*time.Millisecond, what)
+}
+
+func TestIdleConnectionsAreShared(t *testing.T) {
+	t.Parallel()
+	server := newCounting(t)
+	client, err := flashback.NewClient(wireToken, flashback.WithBaseURL(server.URL))
+	require.NoError(t, err)
+	other, err := client.With(flashback.WithMaxRetries(0))
+	require.NoError(t, err)
+	for _, c := range []*flashback.Client{client, other, client} {
+		_, failure := activateIn(t.Context(), c)
+		require.Nil(t, failure)
+	}
+	assert.EqualValues(t, 1, server.opened.Load())
+
+	client.CloseIdleConnections()
+	eventually(t, "closed", func() bool { return server.closed.Load() == 1 })
+	_, failure := activateIn(t.Context(), other)
+	require.Nil(t, failure, "it works as before")
+	assert.EqualValues(t, 2, server.opened.Load())
+}
+
+func TestADroppedClientClosesItsConnections(t *testing.T) {
+	t.Parallel()
+	server := newCounting(t)
+	var kept *flashback.Client
+	func() {
+		client, err := flashback.NewClient(wireToken, flashback.WithBaseURL(server.URL))
+		require.NoError(t, err)
+		_, failure := activateIn(t.Context(), client)
+		require.Nil(t, failure)
+		kept, err = client.With()
+		require.NoError(t, err)
+	}()
+	runtime.GC() //nolint:revive // It is the subject.
+	_, failure := activateIn(t.Context(), kept)
+	require.Nil(t, failure)
+	assert.EqualValues(t, 1, server.opened.Load(), "what another client shares is not closed")
+	runtime.KeepAlive(kept)
+	kept = nil
+	eventually(t, "closed", func() bool {
+		runtime.GC()
+		return server.closed.Load() == 1
+	})
+}
+
+func TestATransportForThoseWhoWrapIt(t *testing.T) {
+	t.Parallel()
+	transport := flashback.NewTransport()
+	assert.NotSame(t, transport, flashback.NewTransport(), "each is the caller's own")
+	assert.Equal(t, 512, transport.MaxIdleConnsPerHost)
+	assert.Zero(t, transport.MaxConnsPerHost, "there is no cap")
+	assert.True(t, transport.ForceAttemptHTTP2)
+
+	server := newCounting(t)
+	requests := 0
+	client, err := flashback.NewClient(wireToken, flashback.WithBaseURL(server.URL), flashback.WithHTTPClient(&http.Client{
+		Transport: roundTripper(func(req *http.Request) (*http.Response, error) { requests++; return transport.RoundTrip(req) }),
+	}))
+	require.NoError(t, err)
+	for range 3 {
+		_, failure := activateIn(t.Context(), client)
+		require.Nil(t, failure)
+	}
+	assert.Equal(t, 3, requests)
+	assert.EqualValues(t, 1, server.opened.Load())
+	client.CloseIdleConnections() // of a transport that has no such method: nothing
+	transport.CloseIdleConnections()
+	eventually(t, "closed", func() bool { return server.closed.Load() == 1 })
 }
 
 func TestAClientCanBePrinted(t *testing.T) {

@@ -2,9 +2,14 @@ package flashback
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
+	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
 // OrganizationService holds the calls on the organization of the token's user.
@@ -13,27 +18,38 @@ type OrganizationService struct {
 	// Users holds the calls on the organization's users.
 	Users *UsersService
 
-	client *Client
+	caller caller
 }
 
 // The path of a user's endpoints begins with that of an organization whose ID
 // would be "users".
 var (
 	getOrganization = operation{
-		name: "organization.get", method: http.MethodGet, path: "/organization/{id}", taken: "users",
-		repeat: reads, data: readOrganization,
+		Op: call.Op{
+			Name: "organization.get", Method: http.MethodGet, Path: "/organization/{id}",
+			Rule: verdict.Rule{Repeat: verdict.Safe}, Read: readOrganization, Required: true,
+		},
+		expects: "the organization", taken: "users",
 	}
 	updateOrganization = operation{
-		name: "organization.update", method: http.MethodPut, path: "/organization/{id}", taken: "users",
-		repeat: sets, data: dataOf[Organization],
+		Op: call.Op{
+			Name: "organization.update", Method: http.MethodPut, Path: "/organization/{id}",
+			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Read: readOrganization,
+			Documented: map[string]error{"No valid fields to update": ErrNoFields},
+		},
+		expects: "an envelope", taken: "users",
 	}
 )
 
-func readOrganization(a *answer) any {
-	if org, ok := dataOf[Organization](a).(*Organization); ok && org.ID != "" {
-		return org
+func readOrganization(body []byte, in *call.Input) (any, error) {
+	org := organizationOf(member(body, "data"))
+	switch {
+	case org.ID == "":
+		return nil, errors.New("no organization that has an ID in its data")
+	case org.ID != in.ID:
+		return nil, call.MisfitError{What: fmt.Sprintf("another organization, %q", org.ID)}
 	}
-	return nil
+	return &org, nil
 }
 
 // Organization is an organization. Its fields rest on the TypeScript types. What an
@@ -59,19 +75,34 @@ type Organization struct {
 	DeletedAt *time.Time `json:"deletedAt"`
 }
 
-// UnmarshalJSON reads an organization. A field in another form than the TypeScript
-// types say is no error.
+// UnmarshalJSON reads an organization. A field in another form than documented is no
+// error.
 func (o *Organization) UnmarshalJSON(data []byte) error {
-	type fields Organization // without this method
-	*o = Organization{}
-	wire := struct {
-		*fields
+	if jsonvalue.Kind(data) != '{' && jsonvalue.Kind(data) != 'n' {
+		return errors.New("flashback: an organization is a JSON object")
+	}
+	*o = organizationOf(data)
+	return nil
+}
 
-		DeletedAt any `json:"deletedAt"`
-	}{fields: (*fields)(o)}
-	err := lenient(json.Unmarshal(data, &wire))
-	o.DeletedAt = readDate(wire.DeletedAt)
-	return err
+// organizationOf reads an organization from a JSON object.
+func organizationOf(object []byte) Organization {
+	var o Organization
+	texts := map[string]*string{
+		"id": &o.ID, "name": &o.Name, "domain": &o.Domain, "address1": &o.Address1, "address2": &o.Address2, "city": &o.City,
+		"zipcode": &o.Zipcode, "phone": &o.Phone, "state": &o.State, "country": &o.Country, "website": &o.Website,
+	}
+	flags := map[string]*bool{"reposDisabled": &o.ReposDisabled, "is_business": &o.IsBusiness, "mfaEnforced": &o.MFAEnforced}
+	for key, value := range jsonvalue.Members(object) {
+		if field := texts[string(key)]; field != nil {
+			*field, _ = jsonvalue.String(value)
+		} else if field := flags[string(key)]; field != nil {
+			*field = string(value) == "true"
+		} else if string(key) == "deletedAt" {
+			o.DeletedAt = readDate(value)
+		}
+	}
+	return o
 }
 
 // OrganizationUpdate is what [OrganizationService.Update] changes. A field that is
@@ -91,28 +122,56 @@ type OrganizationUpdate struct {
 	MFAEnforced *bool   `json:"mfaEnforced,omitempty"`
 }
 
-// Get returns the organization with orgID. The call rests on the TypeScript types.
+// Get returns the organization with orgID. (Documented.)
 //
-// Reading changes nothing, so it is repeated freely and its outcome is never
-// unknown. Every error is an [*Error]; an answer without an organization, which the
-// types allow, matches [ErrUnexpectedResponse].
+// Every error is an [*Error]. It is repeated freely, and its outcome is never unknown.
+// A response without an organization, or with another one, matches
+// [ErrUnexpectedResponse].
 func (s *OrganizationService) Get(ctx context.Context, orgID string) (*Organization, error) {
-	done, err := s.client.do(ctx, &getOrganization, input{id: orgID})
-	return dataIn[Organization](done), err
+	outcome, err := s.call().do(ctx, &getOrganization, call.Input{ID: orgID}, nil)
+	org, _ := outcome.Found.(*Organization)
+	return org, err
 }
 
-// Update changes the organization with orgID and returns the organization that the
-// answer has; without one in the answer, which the types allow, that is an empty
-// Organization. The call rests on the TypeScript types.
+// Update changes the organization with orgID, and returns the organization that the
+// response has. Without one in it, that is the ID and the fields that were set. The
+// token's user needs the ADMINISTRATORS role or higher. (Documented; which fields it
+// takes: TypeScript types.)
 //
-// Setting the same fields again is harmless, so it is repeated. Every error is an
-// [*Error]. If its OutcomeUnknown is set, it matches [ErrOutcomeUnknown]: the
-// organization may be changed by now; call Update again. An update without a field
-// matches [ErrInvalidArgument], and nothing is sent.
+// Update is repeated, since setting the same fields again changes no more. Every error is
+// an [*Error]. If its OutcomeUnknown is set, the organization may be changed: call
+// Update again. "No valid fields to update" matches [ErrNoFields]. An update without a
+// field matches [ErrInvalidArgument].
 func (s *OrganizationService) Update(ctx context.Context, orgID string, update OrganizationUpdate) (*Organization, error) {
 	if update == (OrganizationUpdate{}) {
-		return nil, invalid(updateOrganization.name, orgID, errNothingToUpdate)
+		return nil, invalid(updateOrganization.Name, orgID, errNothingToUpdate)
 	}
-	done, err := s.client.do(ctx, &updateOrganization, input{id: orgID, body: update})
-	return dataIn[Organization](done), err
+	outcome, err := s.call().do(ctx, &updateOrganization, call.Input{ID: orgID}, update)
+	if err != nil {
+		return nil, err
+	}
+	if org, ok := outcome.Found.(*Organization); ok {
+		return org, nil
+	}
+	org := &Organization{ID: orgID}
+	set(&org.Name, update.Name)
+	set(&org.Address1, update.Address1)
+	set(&org.Address2, update.Address2)
+	set(&org.City, update.City)
+	set(&org.Zipcode, update.Zipcode)
+	set(&org.Phone, update.Phone)
+	set(&org.State, update.State)
+	set(&org.Country, update.Country)
+	set(&org.Website, update.Website)
+	set(&org.IsBusiness, update.IsBusiness)
+	set(&org.MFAEnforced, update.MFAEnforced)
+	return org, nil
+}
+
+// call is nil for a service that NewClient has not made.
+func (s *OrganizationService) call() caller {
+	if s == nil {
+		return nil
+	}
+	return s.caller
 }

@@ -2,6 +2,7 @@ package flashback_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,28 +23,19 @@ import (
 	"github.com/flashbacknetwork/flashback-go/flashbacktest"
 )
 
-// The Go blocks of README.md run as they stand, in a module of a user's. Only the
+// The programs of the pages run as they stand, in a module of a user's. Only the
 // library's default address is another then: that of a fake backend.
 func TestREADME(t *testing.T) {
 	t.Parallel()
 	readme := readFile(t, "README.md")
-	backend := flashbacktest.New(t)
-	user := newUserModule(t, backend)
-
-	var programs, tests []string
-	for _, block := range codeBlocks(readme, "go") {
-		if strings.HasPrefix(block, "package main\n") {
-			programs = append(programs, block)
-		} else {
-			tests = append(tests, block)
-		}
-	}
-	require.Len(t, programs, 3, "each has its subtest")
-	require.Len(t, tests, 1, "each has its subtest")
+	assert.Less(t, len(strings.Fields(readme)), 900)
+	blocks := codeBlocks(readme, "go")
+	require.Len(t, blocks, 3, "each has its subtest")
 
 	t.Run("first program", func(t *testing.T) {
 		t.Parallel()
-		run := user.build(t, programs[0])
+		backend := flashbacktest.New(t)
+		run := newUserModule(t, backend).build(t, blocks[0])
 		backend.AddDeletedUser("user-1")
 		out, err := run(backend.Token())
 		require.NoError(t, err)
@@ -54,76 +47,76 @@ func TestREADME(t *testing.T) {
 		require.Error(t, err, "there is no token")
 	})
 
-	t.Run("deleted in the last week", func(t *testing.T) {
-		t.Parallel()
-		own := flashbacktest.New(t)
-		run := newUserModule(t, own).build(t, programs[1])
-		for id, ago := range map[string]time.Duration{"yesterday": 24 * time.Hour, "long-ago": 30 * 24 * time.Hour} {
-			at := time.Now().Add(-ago)
-			own.AddUser(flashbacktest.User{ID: id, Email: id + "@example.com", DeletedAt: &at})
-		}
-		out, err := run(own.Token())
-		require.NoError(t, err)
-		assert.Equal(t, "yesterday@example.com is active\n", out)
-		left, _ := own.User("long-ago")
-		assert.True(t, left.Deleted())
-	})
-
 	t.Run("errors", func(t *testing.T) {
 		t.Parallel()
-		run := user.build(t, programs[2])
-		backend.AddDeletedUser("user-2")
-		answer := func(status int) flashbacktest.Fault {
-			return flashbacktest.Respond(status, `{"success": false, "message": "No."}`)
-		}
-		for _, step := range []struct {
-			want   string
-			faults []flashbacktest.Fault
-		}{
-			{"wrong user, or a token without the right", []flashbacktest.Fault{answer(http.StatusForbidden)}},
-			{"wrong user, or a token without the right", []flashbacktest.Fault{answer(http.StatusNotFound)}},
-			{"not now; try again in 1h0m0s", []flashbacktest.Fault{flashbacktest.RateLimited(time.Hour)}},
-			{
-				`failed: flashback: organization.users.activate "user-2": bad request: No. (HTTP 400)`,
-				[]flashbacktest.Fault{answer(http.StatusBadRequest)},
-			},
-			{
-				"may be active by now: call again, or look",
-				[]flashbacktest.Fault{flashbacktest.Drop(), answer(http.StatusForbidden)},
-			},
-			{"is active", nil},
-			{"was active already", nil},
-		} {
-			backend.ScriptFor("user-2", step.faults...)
-			out, err := run(backend.Token())
-			require.NoError(t, err)
-			assert.Equal(t, step.want+"\n", out)
-		}
+		assertFromExamples(t, blocks[1])
 	})
 
 	t.Run("test", func(t *testing.T) {
 		t.Parallel()
-		dir := user.write(t, "my_test.go", tests[0])
-		assert.Contains(t, user.goCommand(t, "test", "-v", dir), "--- PASS: TestALostAnswer")
+		user := newUserModule(t, flashbacktest.New(t))
+		dir := user.write(t, "my_test.go", blocks[2])
+		assert.Contains(t, user.goCommand(t, "test", "-v", dir), "--- PASS: TestALostResponse")
 	})
+}
 
-	t.Run("tour", func(t *testing.T) {
-		t.Parallel()
-		command := exec.CommandContext(t.Context(), "go", "run", "./examples/activate")
-		command.Env = append(os.Environ(), "FLASHBACK_ACCESS_TOKEN=")
-		out, err := command.Output()
+func TestVerdictsPage(t *testing.T) {
+	t.Parallel()
+	command := exec.CommandContext(t.Context(), "go", "run", "./examples/activate")
+	command.Env = append(os.Environ(), "FLASHBACK_ACCESS_TOKEN=")
+	out, err := command.Output()
+	require.NoError(t, err)
+	assert.Equal(t, []string{string(out)}, codeBlocks(readFile(t, "docs/verdicts.md"), "text"))
+}
+
+func TestErrorsPage(t *testing.T) {
+	t.Parallel()
+	page := readFile(t, "docs/errors.md")
+	for _, name := range kindsOfErrors(t) {
+		assert.Contains(t, page, "`"+name+"`")
+	}
+
+	backend := flashbacktest.New(t)
+	backend.AddDeletedUser("user-2")
+	blocks := codeBlocks(page, "go")
+	require.Len(t, blocks, 1)
+	run := newUserModule(t, backend).build(t, blocks[0])
+	refused := func(status int) flashbacktest.Fault {
+		return flashbacktest.Respond(status, `{"success": false, "message": "No."}`)
+	}
+	for _, step := range []struct {
+		want   string
+		faults []flashbacktest.Fault
+	}{
+		{"wrong user, or a token without the right", []flashbacktest.Fault{refused(http.StatusForbidden)}},
+		{"wrong user, or a token without the right", []flashbacktest.Fault{refused(http.StatusNotFound)}},
+		{"not now; try again in 1h0m0s", []flashbacktest.Fault{flashbacktest.RateLimited(time.Hour)}},
+		{
+			`failed: flashback: organization.users.activate "user-2": bad request: No. (POST ` + backend.URL +
+				`/organization/users/user-2/activate, HTTP 400)`,
+			[]flashbacktest.Fault{refused(http.StatusBadRequest)},
+		},
+		{
+			"may be active: call again, or look",
+			[]flashbacktest.Fault{flashbacktest.Drop(), refused(http.StatusForbidden)},
+		},
+		{"is active", nil},
+		{"was active already", nil},
+	} {
+		backend.ScriptFor("user-2", step.faults...)
+		out, err := run(backend.Token())
 		require.NoError(t, err)
-		assert.Equal(t, []string{string(out)}, codeBlocks(readme, "text"))
-	})
+		assert.Equal(t, step.want+"\n", out)
+	}
 }
 
 // The blocks of docs/testing.md are whole test files, which run as they stand.
 func TestTestingPage(t *testing.T) {
 	t.Parallel()
 	blocks := codeBlocks(readFile(t, "docs/testing.md"), "go")
-	require.Len(t, blocks, 3)
+	require.Len(t, blocks, 4)
 	user := newUserModule(t, flashbacktest.New(t))
-	for i, want := range []string{"TestRestore", "TestRestoreAll", "TestEachError"} {
+	for i, want := range []string{"TestRestore", "TestTheBackendStalls", "TestRestoreAll", "TestEachError"} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
 			dir := user.write(t, "my_test.go", blocks[i])
@@ -136,26 +129,76 @@ func TestTestingPage(t *testing.T) {
 // its pattern is that of the example.
 func TestOperatingPage(t *testing.T) {
 	t.Parallel()
-	page, options, example := readFile(t, "docs/operating.md"), readFile(t, "options.go"), readFile(t, "example_test.go")
+	page, options := readFile(t, "docs/operating.md"), readFile(t, "options.go")
 	records := regexp.MustCompile("`(flashback: [a-z ]+)` \\| ([A-Z][a-z]+) \\|").FindAllStringSubmatch(page, -1)
-	require.Len(t, records, 4)
+	listed := map[string]bool{}
 	for _, r := range records {
+		listed[r[1]] = true
 		assert.Contains(t, options, `"`+r[1]+`", at `+r[2]+`:`)
 	}
-	assert.Equal(t, 4, strings.Count(options, `"flashback: `))
-	for _, name := range regexp.MustCompile(`\bErr[A-Z]\w+`).FindAllString(readFile(t, "errors.go"), -1) {
-		if name != "ErrBadRequest" && name != "ErrInvalidArgument" { // no outage
+	files, err := filepath.Glob("internal/call/*.go")
+	require.NoError(t, err)
+	logged := map[string]bool{}
+	for _, file := range append(files, "operation.go") {
+		if !strings.HasSuffix(file, "_test.go") {
+			for _, m := range regexp.MustCompile(`"(flashback: [a-z ]+)"`).FindAllStringSubmatch(readFile(t, file), -1) {
+				logged[m[1]] = true
+			}
+		}
+	}
+	assert.Equal(t, logged, listed)
+	assert.Equal(t, len(listed), strings.Count(options, `"flashback: `))
+	noOutage := []string{
+		"ErrBadRequest", "ErrSelfDeletion", "ErrRoleCombination", "ErrNoFields", "ErrInvalidArgument", "ErrNotSent",
+	}
+	for _, name := range kindsOfErrors(t) {
+		if !slices.Contains(noOutage, name) {
 			assert.Contains(t, page, name)
 		}
 	}
-	for line := range strings.Lines(codeBlocks(page, "go")[0]) {
-		assert.Contains(t, example, strings.TrimSpace(line))
+	assertFromExamples(t, codeBlocks(page, "go")[0])
+}
+
+// Of the program for the users who were deleted in the last week, everybody is either
+// activated, too old, or named as left over.
+func TestOperatingPagesProgram(t *testing.T) {
+	t.Parallel()
+	backend := flashbacktest.New(t)
+	blocks := codeBlocks(readFile(t, "docs/operating.md"), "go")
+	require.Len(t, blocks, 2)
+	run := newUserModule(t, backend).build(t, blocks[1])
+	yesterday, longAgo := time.Now().AddDate(0, 0, -1), time.Now().AddDate(0, 0, -30)
+	for id, at := range map[string]time.Time{"yesterday": yesterday, "refused": yesterday, "long-ago": longAgo} {
+		backend.AddUser(flashbacktest.User{ID: id, DeletedAt: &at})
 	}
+	element := func(id, at string) string { return fmt.Sprintf(`{"id": %q, "deletedAt": %q}`, id, at) }
+	backend.Script(flashbacktest.Respond(http.StatusOK, `{"success": true, "total": 6, "data": [`+strings.Join([]string{
+		element("refused", yesterday.Format(time.RFC3339)), element("odd", "last week"), `{"id": "active", "deletedAt": null}`,
+		element("long-ago", longAgo.Format(time.RFC3339)), element("yesterday", yesterday.Format(time.RFC3339)),
+	}, ",")+`]}`))
+	backend.ScriptFor("refused", flashbacktest.Respond(http.StatusForbidden, `{"success": false, "message": "No."}`))
+
+	out, err := run(backend.Token())
+	assert.Equal(t, "yesterday is active\n", out)
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	assert.Equal(t, 1, exit.ExitCode())
+	left := string(exit.Stderr)
+	assert.Contains(t, left, "the list has 5 of 6 users\n")
+	assert.Contains(t, left, "odd: deleted at a time that can't be read\n")
+	assert.Contains(t, left, `"refused": forbidden: No.`)
+	assert.NotContains(t, left, "long-ago")
+	user, _ := backend.User("long-ago")
+	assert.True(t, user.Deleted())
+
+	out, err = run(backend.Token())
+	require.NoError(t, err)
+	assert.Equal(t, "refused is active\n", out)
 }
 
 // The table of options has every option, with the default that its doc comment
 // states.
-func TestREADMEOptions(t *testing.T) {
+func TestOptionsPage(t *testing.T) {
 	t.Parallel()
 	options := map[string]string{} // to their doc comments
 	for _, declaration := range parseGo(t, "options.go").Decls {
@@ -171,8 +214,9 @@ func TestREADMEOptions(t *testing.T) {
 	}
 	require.NotEmpty(t, options)
 
+	page := readFile(t, "docs/options.md")
 	listed := map[string]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `(With.*?\\))` \\| (.*?) \\|").FindAllStringSubmatch(readFile(t, "README.md"), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `(With.*?\\))` \\| (.*?) \\|").FindAllStringSubmatch(page, -1) {
 		option, byDefault := row[1], row[2]
 		listed[option] = byDefault
 		doc, ok := options[option]
@@ -192,30 +236,66 @@ func TestREADMEOptions(t *testing.T) {
 	for option := range options {
 		assert.Contains(t, listed, option)
 	}
+	assertFromExamples(t, strings.Join(codeBlocks(page, "go"), ""))
 }
 
-// The page and the package documentation name every kind of error.
-func TestREADMEErrors(t *testing.T) {
+// The package documentation says what each call rests on.
+func TestPackageDocumentation(t *testing.T) {
 	t.Parallel()
-	readme, doc := readFile(t, "README.md"), parseGo(t, "doc.go").Doc.Text()
-	found := 0
-	for name := range parseGo(t, "errors.go").Scope.Objects {
-		if strings.HasPrefix(name, "Err") && name != "Error" {
-			found++
-			assert.Contains(t, readme, "`"+name+"`")
-			assert.Contains(t, doc, "["+name+"]")
+	_, sources, found := strings.Cut(parseGo(t, "doc.go").Doc.Text(), "# Sources\n")
+	require.True(t, found)
+	for _, name := range []string{"List", "Get", "Create", "Update", "Delete", "Activate", "ResendInvitation"} {
+		assert.Contains(t, sources, name)
+	}
+}
+
+// kindsOfErrors are the names of all kinds of failure.
+func kindsOfErrors(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	for _, declaration := range parseGo(t, "errors.go").Decls {
+		values, ok := declaration.(*ast.GenDecl)
+		if !ok || values.Tok != token.VAR {
+			continue
+		}
+		for _, spec := range values.Specs {
+			value, _ := spec.(*ast.ValueSpec)
+			if name := value.Names[0].Name; strings.HasPrefix(name, "Err") {
+				names = append(names, name)
+			}
 		}
 	}
-	assert.NotZero(t, found)
+	require.NotEmpty(t, names)
+	return names
+}
+
+// assertFromExamples asserts that each line of code is in an example, which is compiled
+// and run.
+func assertFromExamples(t *testing.T, code string) {
+	t.Helper()
+	example := readFile(t, "example_test.go")
+	require.NotEmpty(t, code)
+	for line := range strings.Lines(code) {
+		if line = strings.TrimSpace(line); !strings.HasPrefix(line, "//") {
+			assert.Contains(t, example, line)
+		}
+	}
 }
 
 func TestPagesLinkToWhatIsThere(t *testing.T) {
 	t.Parallel()
-	for _, page := range []string{"README.md", "docs/operating.md", "docs/proof.md"} {
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	for _, page := range append(pages, "README.md", "CONTRIBUTING.md", "SECURITY.md") {
 		links := regexp.MustCompile(`\]\(([^):]+)\)`).FindAllStringSubmatch(readFile(t, page), -1)
 		for _, link := range links {
-			_, err := os.Stat(filepath.Join(filepath.Dir(page), link[1]))
-			assert.NoError(t, err, page)
+			path, heading, _ := strings.Cut(link[1], "#")
+			path = filepath.Join(filepath.Dir(page), path)
+			_, err := os.Stat(path)
+			require.NoError(t, err, page)
+			if heading != "" {
+				assert.Regexp(t, `(?im)^#+ `+strings.ReplaceAll(heading, "-", " ")+`$`, readFile(t, path), page)
+			}
 		}
 	}
 }

@@ -1,119 +1,179 @@
 package flashback
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
-	"unicode"
+
+	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// operation is one endpoint of the API, and what is known about repeating it.
-type operation struct {
-	name   string // in errors and logs
-	method string
-	path   string // {id} stands for the ID
-	taken  string // an ID with which the path would be another endpoint's
-	repeat repeating
+// Repeat says what a second request does after one that was applied, in the terms of
+// RFC 9110, section 9.2.
+type Repeat int
 
-	// notNeeded is the documented message of a 400 that says that the user is as
-	// asked for.
-	notNeeded string
-	// look reads what may tell whether an attempt has taken effect; did says what the
-	// data tell of the ID.
-	look *operation
-	did  func(data any, id string) (did, told bool)
-
-	data    func(*answer) any // what the answer carries, or nil if it does not
-	maxBody int64             // bytes of an answer that are read; 0 for 1 MiB
-}
-
-// repeating is what a second request does after one that may have taken effect.
-type repeating int
-
+// The kinds of repetition.
 const (
-	sets  repeating = iota // no more than the first did
-	reads                  // nothing, as the first
-	once                   // maybe more than was asked for
+	// RepeatByMethod is Safe for GET, HEAD, OPTIONS and TRACE, Idempotent for PUT and
+	// DELETE, and NotIdempotent for all others.
+	RepeatByMethod Repeat = iota
+	Safe                  // it changes nothing, as the first
+	Idempotent            // it changes no more than the first
+	NotIdempotent         // it may change more than was asked for
 )
 
-// input is what the caller gives to a call.
-type input struct {
-	id     string
-	body   any    // nil for none
-	secret string // in the body
+// Request is a call of an endpoint for which this package has no method. See
+// [Client.Do].
+type Request struct {
+	// Method is the HTTP method.
+	Method string
+	// Path is the endpoint's, such as "/workspace/{workspaceId}/users". It is added to the
+	// base URL.
+	Path string
+	// Segments are the values of the named segments of Path. They are escaped.
+	Segments map[string]string
+	// Query is sent behind the path. Its values are in no error and no log.
+	Query url.Values
+	// Body is encoded as JSON; nil is none.
+	Body any
+	// Repeat says whether the request may be repeated after an ambiguous attempt.
+	Repeat Repeat
+	// Name is the operation in errors, logs and rate limits, which belong to an operation;
+	// by default it is Method and Path.
+	Name string
 }
 
-// newRequest builds the request of a call, all but its header, which is made anew
-// for each attempt.
-func (c *call) newRequest(ctx context.Context) error {
-	u := c.client.baseURL
-	path := c.op.path
-	if before, after, hasID := strings.Cut(path, "{id}"); hasID {
-		if err := c.op.checkID(c.id); err != nil {
-			return err
-		}
-		if escaped := url.PathEscape(c.id); escaped != c.id || u.RawPath != "" {
-			u.RawPath = u.EscapedPath() + before + escaped + after
-		}
-		path = before + c.id + after
-	} else if u.RawPath != "" {
-		u.RawPath += path
+// Do calls any endpoint, with the attempts, verdicts, limits, tokens and errors of the
+// other calls. On success it decodes the response's JSON into the value that into
+// points to; a nil into takes any success, and after a 204 the value stays as it is.
+//
+// A 2xx is a success if it is a 204, or JSON that fits into and does not say
+// "success": false. JSON that does not fit matches [ErrUnexpectedResponse]; if the request
+// is not safe, OutcomeUnknown is set too. After an ambiguous attempt, a request that is safe
+// or idempotent is repeated; what is not idempotent is not, and its outcome is unknown.
+// A refused DELETE may have been applied if a proxy repeats it by itself: only
+// [UsersService.Delete] reads back.
+func (c *Client) Do(ctx context.Context, req Request, into any) error {
+	op, err := req.operation(into)
+	if err != nil {
+		return invalid(req.name(), "", err)
 	}
-	u.Path += path
-	c.request.Request = (&http.Request{
-		Method:     c.op.method,
-		URL:        &u,
-		Host:       u.Host,
-		Proto:      "HTTP/1.1",
-		ProtoMajor: 1,
-		ProtoMinor: 1,
-	}).WithContext(ctx)
-	if c.body == nil {
-		return nil
-	}
-	body, err := json.Marshal(c.body)
+	outcome, err := c.call().do(ctx, op, call.Input{}, req.Body)
 	if err != nil {
 		return err
 	}
-	// Which would be a silent change of a password.
-	if bytes.Contains(bytes.ReplaceAll(body, []byte(`\\`), nil), []byte(`\ufffd`)) {
-		return errors.New("a text is not valid UTF-8; convert it")
-	}
-	return c.request.SetBody(body) // with GetBody: net/http needs it where a connection turns out to be closed
-}
-
-// checkID refuses what can't be one segment of a path: servers and proxies drop
-// or resolve such segments even when they are escaped, so that another endpoint
-// would be called.
-func (op *operation) checkID(id string) error {
-	switch {
-	case id == "":
-		return errors.New("the ID is empty")
-	case id == "." || id == "..":
-		return errors.New("the ID is a path segment with a meaning of its own; give the real one")
-	case id == op.taken:
-		return fmt.Errorf("the ID %q is the name of another endpoint; give the real one", id)
-	case strings.ContainsFunc(id, unicode.IsControl):
-		return errors.New("the ID has control characters in it (a file's newline?); use strings.TrimSpace")
+	if outcome.Found != nil && into != nil {
+		reflect.ValueOf(into).Elem().Set(reflect.ValueOf(outcome.Found).Elem())
 	}
 	return nil
 }
 
-// setHeader completes a header that is one attempt's alone: the token may differ
-// from attempt to attempt, and net/http may still be reading that of an attempt
-// that was given up.
-func (c *Client) setHeader(req *http.Request, token string) {
-	h := req.Header
-	values := [...]string{"application/json", "Bearer " + token, c.userAgent} // one allocation for all
-	h["Accept"] = values[0:1:1]
-	h["Authorization"] = values[1:2:2]
-	h["User-Agent"] = values[2:3:3]
-	if req.ContentLength > 0 {
-		h["Content-Type"] = values[0:1:1]
+// call is nil for a client that NewClient has not made.
+func (c *Client) call() caller {
+	if c == nil || c.settings == nil {
+		return nil
 	}
+	return func() *call.Client { return &c.settings().caller }
+}
+
+func (r *Request) name() string {
+	if r.Name != "" {
+		return r.Name
+	}
+	return r.Method + " " + r.Path
+}
+
+// operation makes the operation of one request.
+func (r *Request) operation(into any) (*operation, error) {
+	repeat, err := r.repeat()
+	if err != nil {
+		return nil, err
+	}
+	path, err := r.path()
+	if err != nil {
+		return nil, err
+	}
+	target := reflect.TypeOf(into)
+	if target != nil && (target.Kind() != reflect.Pointer || reflect.ValueOf(into).IsNil()) {
+		return nil, fmt.Errorf("the response can't be decoded into a %T; give a pointer, or nil", into)
+	}
+	op := &operation{expects: "JSON", Op: call.Op{
+		Name: r.name(), Method: r.Method, Path: path, Query: r.Query.Encode(), Rule: verdict.Rule{Repeat: repeat},
+		Required: true, Empty: true, MaxBody: maxListBody,
+	}}
+	op.Read = func(body []byte, _ *call.Input) (any, error) {
+		if target == nil {
+			return nil, nil //nolint:nilnil // Nothing is to be read.
+		}
+		found := reflect.New(target.Elem()).Interface()
+		if err := json.Unmarshal(body, found); err != nil {
+			return nil, call.MisfitError{What: "what does not fit: " + err.Error()}
+		}
+		return found, nil
+	}
+	if target != nil {
+		op.expects = fmt.Sprintf("JSON that fits %v", target.Elem())
+	}
+	return op, nil
+}
+
+func (r *Request) repeat() (verdict.Repeat, error) {
+	if r.Method == "" || strings.ContainsFunc(r.Method, func(c rune) bool { return c < 'A' || c > 'Z' }) {
+		return 0, fmt.Errorf("the method %q is none; give one such as GET", r.Method)
+	}
+	switch r.Repeat {
+	case Safe:
+		return verdict.Safe, nil
+	case Idempotent:
+		return verdict.Idempotent, nil
+	case NotIdempotent:
+		return verdict.NotIdempotent, nil
+	case RepeatByMethod:
+		switch r.Method {
+		case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+			return verdict.Safe, nil
+		case http.MethodPut, http.MethodDelete:
+			return verdict.Idempotent, nil
+		}
+		return verdict.NotIdempotent, nil
+	}
+	return 0, fmt.Errorf("the repetition %d is none; give Safe, Idempotent or NotIdempotent", r.Repeat)
+}
+
+// path is the escaped path, with the values of its segments.
+func (r *Request) path() (string, error) {
+	if !strings.HasPrefix(r.Path, "/") || strings.ContainsAny(r.Path, "?#%\\ ") {
+		return "", fmt.Errorf("the path %q must begin with a slash, and have no query, no fragment and nothing escaped; use Query and Segments", r.Path)
+	}
+	unused := maps.Clone(r.Segments)
+	segments := strings.Split(r.Path[1:], "/")
+	for i, segment := range segments {
+		name, isName := strings.CutPrefix(strings.TrimSuffix(segment, "}"), "{")
+		if !isName || !strings.HasSuffix(segment, "}") {
+			if segment == "." || segment == ".." || strings.ContainsAny(segment, "{}") || strings.ContainsFunc(segment, invisible) {
+				return "", fmt.Errorf("the path %q has a segment that can't be one: %q", r.Path, segment)
+			}
+			segments[i] = url.PathEscape(segment)
+			continue
+		}
+		value, ok := r.Segments[name]
+		if !ok {
+			return "", fmt.Errorf("the segment {%s} has no value; add it to Segments", name)
+		}
+		if err := checkSegment(value); err != nil {
+			return "", fmt.Errorf("the segment {%s} %w", name, err)
+		}
+		segments[i] = url.PathEscape(value)
+		delete(unused, name)
+	}
+	for name := range unused {
+		return "", fmt.Errorf("the path %q has no segment {%s}", r.Path, name)
+	}
+	return "/" + strings.Join(segments, "/"), nil
 }

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
+
+	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
 )
 
 // User is a user of an organization. Its fields rest on the TypeScript types. What
@@ -31,105 +35,223 @@ type User struct {
 // such a user back.
 func (u *User) Deleted() bool { return u.DeletedAt != nil }
 
-// UnmarshalJSON reads a user. A field in another form than the TypeScript types
-// say is no error.
+// UnmarshalJSON reads a user. A field in another form than documented is no error.
 func (u *User) UnmarshalJSON(data []byte) error {
-	type fields User // without this method
-	*u = User{}
-	wire := struct {
-		*fields
-
-		OrgRole   any `json:"orgRole"`
-		OrgRoles  any `json:"orgRoles"`
-		DeletedAt any `json:"deletedAt"`
-	}{fields: (*fields)(u)}
-	if err := lenient(json.Unmarshal(data, &wire)); err != nil {
-		return err
+	if jsonvalue.Kind(data) != '{' && jsonvalue.Kind(data) != 'n' {
+		return errors.New("flashback: a user is a JSON object")
 	}
-	if r, ok := readRole(wire.OrgRole); ok {
-		u.OrgRole = &r
-	}
-	all, _ := wire.OrgRoles.([]any)
-	for _, one := range all {
-		if r, ok := readRole(one); ok {
-			u.OrgRoles = append(u.OrgRoles, r)
-		}
-	}
-	u.DeletedAt = readDate(wire.DeletedAt)
+	*u = userOf(data)
 	return nil
 }
 
-// lenient drops the error of a value of another type than its field's, which
-// json.Unmarshal has skipped.
-func lenient(err error) error {
-	var mismatch *json.UnmarshalTypeError
-	if errors.As(err, &mismatch) && mismatch.Field != "" {
-		return nil
+// userOf reads a user from a JSON object.
+func userOf(object []byte) User {
+	var u User
+	for key, value := range jsonvalue.Members(object) {
+		switch string(key) {
+		case "id":
+			u.ID, _ = jsonvalue.String(value)
+		case "email":
+			u.Email, _ = jsonvalue.String(value)
+		case "name":
+			u.Name, _ = jsonvalue.String(value)
+		case "lastName":
+			u.LastName, _ = jsonvalue.String(value)
+		case "orgId":
+			u.OrgID, _ = jsonvalue.String(value)
+		case "orgRole":
+			u.OrgRole = nil
+			if role, ok := readRole(value); ok {
+				u.OrgRole = &role
+			}
+		case "orgRoleDescription":
+			u.OrgRoleDescription, _ = jsonvalue.String(value)
+		case "orgRoles":
+			u.OrgRoles = nil
+			for element := range jsonvalue.Elements(value) {
+				if role, ok := readRole(element); ok {
+					u.OrgRoles = append(u.OrgRoles, role)
+				}
+			}
+		case "validated":
+			u.Validated = string(value) == "true"
+		case "deletedAt":
+			u.DeletedAt = readDate(value)
+		}
 	}
-	return err
+	return u
 }
 
-func readDate(value any) *time.Time {
-	switch value {
-	case nil, "", false, 0.0:
+// readUser reads the user that was asked for, bare or in an envelope.
+func readUser(body []byte, in *call.Input) (any, error) {
+	object, err := findUser(body, in)
+	if err != nil {
+		return nil, err
+	}
+	user := userOf(object)
+	return &user, nil
+}
+
+// findUser finds the JSON object of the user that was asked for.
+func findUser(body []byte, in *call.Input) ([]byte, error) {
+	object := body
+	if data := member(body, "data"); jsonvalue.Kind(data) == '{' {
+		object = data
+	}
+	id, _ := jsonvalue.String(member(object, "id"))
+	switch {
+	case id == "":
+		return nil, errors.New("no user that has an ID")
+	case id != in.ID:
+		return nil, call.MisfitError{What: fmt.Sprintf("another user, %q", id)}
+	}
+	return object, nil
+}
+
+// member is the last one with a key.
+func member(object []byte, key string) []byte {
+	var found []byte
+	for k, value := range jsonvalue.Members(object) {
+		if string(k) == key {
+			found = value
+		}
+	}
+	return found
+}
+
+// readUserData reads the user in the envelope of a create or an update.
+func readUserData(body []byte, in *call.Input) (any, error) {
+	user := userOf(member(body, "data"))
+	if user.ID == "" || in.ID != "" && user.ID != in.ID {
+		return nil, errors.New("no such user in its data")
+	}
+	return &user, nil
+}
+
+// readDeletedAt reads when a user was deleted: a *time.Time, which is nil for one who is
+// not. What is missing or odd must not pass for null.
+func readDeletedAt(body []byte, in *call.Input) (any, error) {
+	object, err := findUser(body, in)
+	if err != nil {
+		return nil, err
+	}
+	value := member(object, "deletedAt")
+	if value == nil {
+		return nil, call.MisfitError{What: "a user without deletedAt"}
+	}
+	var at *time.Time
+	err = json.Unmarshal(value, &at)
+	return at, err
+}
+
+// readList reads a list of users.
+func readList(body []byte, _ *call.Input) (any, error) {
+	data := member(body, "data")
+	if jsonvalue.Kind(data) != '[' {
+		return nil, errors.New("no list in its data")
+	}
+	list := &UserList{Users: []User{}}
+	list.Total, _ = jsonvalue.Int(member(body, "total"))
+	for element := range jsonvalue.Elements(data) {
+		user := userOf(element)
+		if user.ID == "" {
+			return nil, fmt.Errorf("an element %d that is no user with an ID", len(list.Users))
+		}
+		list.Users = append(list.Users, user)
+	}
+	return list, nil
+}
+
+// readCreated finds the user who was to be created in the list of users, by the e-mail
+// address: a *User, which is nil if there is none, or otherUser.
+func readCreated(body []byte, in *call.Input) (any, error) {
+	found, err := readList(body, in)
+	if err != nil {
+		return nil, err
+	}
+	list, _ := found.(*UserList)
+	wanted, _ := in.Wanted.(*User)
+	for i := range list.Users {
+		if u := &list.Users[i]; strings.EqualFold(strings.TrimSpace(u.Email), strings.TrimSpace(wanted.Email)) {
+			if u.Deleted() || u.Name != wanted.Name || u.LastName != wanted.LastName || u.role() != wanted.role() {
+				return otherUser{}, nil
+			}
+			return u, nil
+		}
+	}
+	if list.Total > len(list.Users) {
+		return nil, errors.New("not all users")
+	}
+	return (*User)(nil), nil
+}
+
+// otherUser has the e-mail address of the user who was to be created.
+type otherUser struct{}
+
+func readDate(value []byte) *time.Time {
+	switch string(value) {
+	case "null", `""`, "false", "0":
 		return nil
 	}
-	text, _ := value.(string)
+	text, _ := jsonvalue.String(value)
 	at, _ := time.Parse(time.RFC3339, text) // else the zero time: something is there
 	return &at
 }
 
-// Role is a role of a user in an organization. The values rest on the TypeScript
-// types; an answer may have others.
+// Role is a role of a user in an organization. A higher role includes the lower ones.
 type Role int
 
-// The known roles, the lowest first.
+// The documented roles, the lowest first. Those between RoleWorkspaces and
+// RoleAdministrators are reserved for roles to come, and have no name.
 const (
 	RoleUser           Role = 0x00
 	RoleBilling        Role = 0x01
-	RoleWorkspaces     Role = 0x02 // can manage workspaces and team members
+	RoleWorkspaces     Role = 0x02 // can manage workspaces and users
 	RoleAdministrators Role = 0xfe
 	RoleOwner          Role = 0xff
 )
 
-// String is the name of the role, such as "workspaces", or its number if it has
-// none here.
+// Includes tells whether a user with the role has the rights of the other one too.
+func (r Role) Includes(other Role) bool { return r >= other }
+
+// String is the documented name of the role, such as "WORKSPACES", or its number,
+// such as "0x03", if it is reserved.
 func (r Role) String() string {
 	switch r {
 	case RoleUser:
-		return "user"
+		return "USER"
 	case RoleBilling:
-		return "billing"
+		return "BILLING"
 	case RoleWorkspaces:
-		return "workspaces"
+		return "WORKSPACES"
 	case RoleAdministrators:
-		return "administrators"
+		return "ADMINISTRATORS"
 	case RoleOwner:
-		return "owner"
+		return "OWNER"
 	}
-	return fmt.Sprintf("role %#02x", int(r))
+	return fmt.Sprintf("0x%02x", int(r))
 }
 
-func readRole(value any) (Role, bool) {
-	number, ok := readInt(value)
-	return Role(number), ok
+func readRole(value []byte) (Role, bool) {
+	number, ok := jsonvalue.Int(value)
+	return Role(number), ok && number >= 0 && number <= math.MaxUint8
 }
 
-func readInt(value any) (int, bool) {
-	number, ok := value.(float64)
-	if !ok || number != math.Trunc(number) || math.Abs(number) > math.MaxInt32 {
-		return 0, false
+// role is the user's, or RoleUser, the documented default of a new one.
+func (u *User) role() Role {
+	if u.OrgRole == nil {
+		return RoleUser
 	}
-	return int(number), true
+	return *u.OrgRole
 }
 
 // UserList is the answer of [UsersService.List].
 type UserList struct {
-	Users []User
+	Users []User `json:"users"`
 	// Total is the number that the server gives; 0 if it gives none. If it is larger
 	// than the number of Users, the server has not sent them all, and the API has no
 	// known way to ask for the rest.
-	Total int
+	Total int `json:"total"`
 }
 
 // Deleted returns the users of the list who are soft-deleted.

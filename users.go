@@ -1,284 +1,306 @@
 package flashback
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
 // UsersService holds the calls on the users of an organization. [NewClient]
 // makes it.
-type UsersService struct {
-	client *Client
-}
+type UsersService struct{ caller caller }
 
 var (
 	listUsers = operation{
-		name: "organization.users.list", method: http.MethodGet, path: "/organization/users",
-		repeat: reads, data: readList, maxBody: maxListBody,
+		Op: call.Op{
+			Name: "organization.users.list", Method: http.MethodGet, Path: "/organization/users",
+			Rule: verdict.Rule{Repeat: verdict.Safe}, Read: readList, Required: true, MaxBody: maxListBody,
+		},
+		expects: "a list of users",
 	}
 	getUser = operation{
-		name: "organization.users.get", method: http.MethodGet, path: "/organization/users/{id}",
-		repeat: reads, data: readUser,
-	}
-	seeUser = operation{
-		name: "organization.users.get", method: http.MethodGet, path: "/organization/users/{id}",
-		repeat: reads, data: readSight,
+		Op: call.Op{
+			Name: "organization.users.get", Method: http.MethodGet, Path: "/organization/users/{id}",
+			Rule: verdict.Rule{Repeat: verdict.Safe}, Read: readUser, Required: true,
+		},
+		expects: "the user",
 	}
 	createUser = operation{
-		name: "organization.users.create", method: http.MethodPost, path: "/organization/users",
-		repeat: once, data: dataOf[User],
+		Op: call.Op{
+			Name: "organization.users.create", Method: http.MethodPost, Path: "/organization/users",
+			Rule: verdict.Rule{Repeat: verdict.NotIdempotent, ReadBack: verdict.Ambiguous}, Read: readUserData,
+			ReadBack: &call.ReadBack{Op: &findCreated, Judge: isCreated},
+		},
+		expects: "an envelope",
 	}
 	updateUser = operation{
-		name: "organization.users.update", method: http.MethodPut, path: "/organization/users/{id}",
-		repeat: sets, data: dataOf[User],
+		Op: call.Op{
+			Name: "organization.users.update", Method: http.MethodPut, Path: "/organization/users/{id}",
+			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Read: readUserData,
+			Documented: map[string]error{"Invalid role combination": ErrRoleCombination},
+		},
+		expects: "an envelope",
 	}
 	deleteUser = operation{
-		name: "organization.users.delete", method: http.MethodDelete, path: "/organization/users/{id}",
-		repeat: once, look: &seeUser, did: wasDeleted,
+		Op: call.Op{
+			Name: "organization.users.delete", Method: http.MethodDelete, Path: "/organization/users/{id}",
+			Rule:       verdict.Rule{Repeat: verdict.Idempotent, ReadBack: verdict.AfterRefusal},
+			ReadBack:   &call.ReadBack{Op: &seeUser, Judge: isDeleted},
+			Documented: map[string]error{"Cannot delete yourself": ErrSelfDeletion},
+		},
+		expects: "an envelope",
 	}
 	activateUser = operation{
-		name: "organization.users.activate", method: http.MethodPost, path: "/organization/users/{id}/activate",
-		repeat: sets, notNeeded: "User is not deleted",
+		Op: call.Op{
+			Name: "organization.users.activate", Method: http.MethodPost, Path: "/organization/users/{id}/activate",
+			Rule:       verdict.Rule{Repeat: verdict.Idempotent, ReadBack: verdict.InDoubt},
+			AlreadySo:  "User is not deleted",
+			ReadBack:   &call.ReadBack{Op: &seeUser, Judge: isActive},
+			Documented: map[string]error{"User is not deleted": ErrUserNotDeleted},
+		},
+		expects: "an envelope",
 	}
 	resendInvitation = operation{
-		name: "organization.users.resendInvitation", method: http.MethodPost, path: "/organization/users/{id}/resend-invitation",
-		repeat: once,
+		Op: call.Op{
+			Name: "organization.users.resendInvitation", Method: http.MethodPost, Path: "/organization/users/{id}/resend-invitation",
+			Rule: verdict.Rule{Repeat: verdict.NotIdempotent},
+		},
+		expects: "an envelope",
 	}
 )
 
-// readList reads the answer of a list.
-func readList(a *answer) any {
-	var fields struct {
-		Data  []User `json:"data"`
-		Total any    `json:"total"`
+// The read-backs are the calls above, and read less leniently.
+var (
+	seeUser = call.Op{
+		Name: getUser.Name, Method: getUser.Method, Path: getUser.Path, Rule: getUser.Rule, Read: readDeletedAt, Required: true,
 	}
-	noID := func(u User) bool { return u.ID == "" }
-	if lenient(json.Unmarshal(a.body, &fields)) != nil || fields.Data == nil || slices.ContainsFunc(fields.Data, noID) {
-		return nil
+	findCreated = call.Op{
+		Name: listUsers.Name, Method: listUsers.Method, Path: listUsers.Path, Rule: listUsers.Rule, Read: readCreated, Required: true, MaxBody: maxListBody,
 	}
-	total, _ := readInt(fields.Total)
-	return &UserList{Users: fields.Data, Total: total}
+)
+
+const (
+	maxListBody = 64 << 20 // bytes
+	// tolerance is for dates of whole seconds, and for clocks that differ.
+	tolerance = 2 * time.Second
+)
+
+// isDeleted judges a delete. Who was deleted before the call was so already, or comes
+// from a replica or a cache that has an old state.
+func isDeleted(found any, begun time.Time) verdict.Reading {
+	if at, _ := found.(*time.Time); at == nil || at.Before(begun.Add(-tolerance)) {
+		return verdict.NotDone
+	}
+	return verdict.Done
 }
 
-// readUser reads a user in an envelope, or a bare one.
-func readUser(a *answer) any {
-	if user, ok := dataOf[User](a).(*User); ok && user.ID != "" {
-		return user
+// isActive judges an activation.
+func isActive(found any, _ time.Time) verdict.Reading {
+	if at, _ := found.(*time.Time); at != nil {
+		return verdict.NotDone
 	}
-	var bare User
-	if json.Unmarshal(a.body, &bare) != nil || bare.ID == "" {
-		return nil
-	}
-	return &bare
+	return verdict.Done
 }
 
-// sight is what settles a delete. It is stricter than a User: a field that is
-// missing or odd must not pass for one that is null.
-type sight struct {
-	ID        string          `json:"id"`
-	DeletedAt json.RawMessage `json:"deletedAt"`
+// isCreated judges a create.
+func isCreated(found any, _ time.Time) verdict.Reading {
+	switch user, ok := found.(*User); {
+	case !ok:
+		return verdict.Other
+	case user == nil:
+		return verdict.NotDone
+	}
+	return verdict.Done
 }
 
-func readSight(a *answer) any {
-	if seen, ok := dataOf[sight](a).(*sight); ok && seen.ID != "" {
-		return seen
-	}
-	var bare sight
-	if lenient(json.Unmarshal(a.body, &bare)) != nil || bare.ID == "" {
-		return nil
-	}
-	return &bare
-}
-
-func wasDeleted(data any, id string) (did, told bool) {
-	seen, ok := data.(*sight)
-	if !ok || seen.ID != id {
-		return false, false
-	}
-	var at *time.Time
-	err := json.Unmarshal(seen.DeletedAt, &at) // not even null is an error, where it is missing
-	return at != nil, err == nil
-}
-
-// List returns the users of the organization of the token's user. That deleted
-// users are among them is what their field deletedAt suggests; it is not
-// documented. The call rests on the TypeScript types. It reads answers of up to
-// 64 MiB.
+// List returns the users of the organization of the token's user. It reads up to
+// 64 MiB. (Documented; whether deleted users are among them is not.)
 //
-// Reading changes nothing, so it is repeated freely and its outcome is never
-// unknown. Every error is an [*Error]; an answer that is not a list matches
-// [ErrUnexpectedResponse].
+// Every error is an [*Error]. It is repeated freely, and its outcome is never unknown.
+// A response that is not a list, or has something in it that is no user with an ID,
+// matches [ErrUnexpectedResponse].
 func (s *UsersService) List(ctx context.Context) (*UserList, error) {
-	done, err := s.client.do(ctx, &listUsers, input{})
-	return dataIn[UserList](done), err
+	outcome, err := s.call().do(ctx, &listUsers, call.Input{}, nil)
+	list, _ := outcome.Found.(*UserList)
+	return list, err
 }
 
-// Get returns the user with userID. The call rests on the TypeScript types.
+// Get returns the user with userID. (Documented; whether it returns a deleted user is
+// not.)
 //
-// Reading changes nothing, so it is repeated freely and its outcome is never
-// unknown. Every error is an [*Error]; an answer without a user matches
-// [ErrUnexpectedResponse].
+// Every error is an [*Error]. It is repeated freely, and its outcome is never unknown.
+// A response without a user, or with another one, matches [ErrUnexpectedResponse].
 func (s *UsersService) Get(ctx context.Context, userID string) (*User, error) {
-	done, err := s.client.do(ctx, &getUser, input{id: userID})
-	return dataIn[User](done), err
+	outcome, err := s.call().do(ctx, &getUser, call.Input{ID: userID}, nil)
+	user, _ := outcome.Found.(*User)
+	return user, err
 }
 
-// Create creates a user in the organization of the token's user and returns the
-// user that the answer has; without one in the answer, that is an empty User. The
-// call rests on the TypeScript types.
+// Create creates a user in the organization of the token's user, and returns the user
+// that the response has. Without one in it, that is what was asked for, with an empty
+// ID. (Documented; what a second user with the same e-mail address is answered is not.)
 //
-// A second request could create a second user. So it is repeated only where the
-// first can't have taken effect: it was not sent, or it was answered 425 or 429.
-// Where it may have, the error has OutcomeUnknown set and matches
-// [ErrOutcomeUnknown]: the user may exist by now. Look for the e-mail address with List before you call Create
-// again. Every error is an [*Error]; a user without an e-mail address or, unless
-// AuthMethod names another way to sign in than [AuthLocal], a password matches
-// [ErrInvalidArgument], as does a text that is not UTF-8, and nothing is sent. The password is in no error and no log.
+// After an ambiguous attempt Create reads the list of users, since e-mail addresses are
+// unique: a user with the address, the names and the role is the result; if there is
+// none, the create is repeated. Anything else is an error with OutcomeUnknown set: the
+// user may exist, so look at the list before you call Create again.
+//
+// Every error is an [*Error]. A user without an e-mail address or, unless AuthMethod
+// names another way to sign in than [AuthLocal], a password matches
+// [ErrInvalidArgument], as does text that is not UTF-8.
 func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) {
-	password := user.Password.text()
+	password := user.Password.Reveal()
 	switch {
 	case strings.TrimSpace(user.Email) == "":
-		return nil, invalid(createUser.name, "", errors.New("the e-mail address is empty"))
-	case password == "" && (user.AuthMethod == "" || strings.EqualFold(string(user.AuthMethod), string(AuthLocal))):
-		return nil, invalid(createUser.name, "", errors.New("the password is empty; use NewSecret, or an AuthMethod that needs none"))
+		return nil, invalid(createUser.Name, "", errors.New("the e-mail address is empty"))
+	case password == "" && strings.EqualFold(string(cmp.Or(user.AuthMethod, AuthLocal)), string(AuthLocal)):
+		return nil, invalid(createUser.Name, "", errors.New("the password is empty; use NewSecret, or an AuthMethod that needs none"))
 	}
-	done, err := s.client.do(ctx, &createUser, input{secret: password, body: struct {
+	wanted := &User{Email: user.Email, Name: user.FirstName, LastName: user.LastName, OrgRole: user.OrgRole}
+	outcome, err := s.call().do(ctx, &createUser, call.Input{Password: password, Wanted: wanted}, struct {
 		NewUser
 
 		Password string `json:"password"`
-	}{user, password}})
-	return dataIn[User](done), err
+	}{user, password})
+	if err != nil {
+		return nil, err
+	}
+	if created, ok := outcome.Found.(*User); ok {
+		return created, nil
+	}
+	return wanted, nil
 }
 
-// Update changes the user with userID and returns the user that the answer has;
-// without one in the answer, that is an empty User. The call rests on the
-// TypeScript types.
+// Update changes the user with userID, and returns the user that the response has.
+// Without one in it, that is the ID and the fields that were set. (Documented.)
 //
-// Setting the same fields again is harmless, so it is repeated. Every error is an
-// [*Error]. If its OutcomeUnknown is set, it matches [ErrOutcomeUnknown]: the user
-// may be changed by now; call Update again. An update without a field matches
-// [ErrInvalidArgument], and nothing is sent.
+// Update is repeated, since setting the same fields again changes no more. Every error is
+// an [*Error]. If its OutcomeUnknown is set, the user may be changed: call Update again.
+// "Invalid role combination" matches [ErrRoleCombination]. An update without a field
+// matches [ErrInvalidArgument].
 func (s *UsersService) Update(ctx context.Context, userID string, update UserUpdate) (*User, error) {
 	if update == (UserUpdate{}) {
-		return nil, invalid(updateUser.name, userID, errNothingToUpdate)
+		return nil, invalid(updateUser.Name, userID, errNothingToUpdate)
 	}
-	done, err := s.client.do(ctx, &updateUser, input{id: userID, body: update})
-	return dataIn[User](done), err
+	outcome, err := s.call().do(ctx, &updateUser, call.Input{ID: userID}, update)
+	if err != nil {
+		return nil, err
+	}
+	if user, ok := outcome.Found.(*User); ok {
+		return user, nil
+	}
+	user := &User{ID: userID, OrgRole: update.OrgRole}
+	set(&user.Name, update.Name)
+	set(&user.LastName, update.LastName)
+	return user, nil
 }
 
 var errNothingToUpdate = errors.New("there is nothing to update; set a field")
 
+func set[T any](field, to *T) {
+	if to != nil {
+		*field = *to
+	}
+}
+
 // Deletion is the success of [UsersService.Delete].
 type Deletion struct {
 	// UserID is the user who is deleted now.
-	UserID string
+	UserID string `json:"userId"`
 	// Message is the server's own words, or "" if it had none.
-	Message string
-	// Attempts counts the requests sent for this call, with those that looked.
-	Attempts int
-	// Recovered says that an attempt may have taken effect (its answer was lost, or
-	// did not tell), and that the user was then found to be deleted. It was most
-	// likely this call that did it, but someone else may have done it in between: the
-	// two can't be told apart.
-	Recovered bool
+	Message string `json:"message"`
+	// Attempts counts the requests sent for this call, with those of read-backs.
+	Attempts int `json:"attempts"`
+	// Recovered says that a read-back found the user to be deleted since the call began,
+	// after an ambiguous attempt or a refusal. It was most likely this call that did it,
+	// but someone else may have: the two can't be told apart.
+	Recovered bool `json:"recovered"`
 }
 
 // Delete soft-deletes the user with userID; [UsersService.Activate] is the way
-// back. The call rests on the TypeScript types.
+// back. (Documented; what a second delete is answered is not.)
 //
-// What a second delete does is not known. So after an attempt that may have taken
-// effect, and the wait that follows it, Delete looks at the user, as
-// [UsersService.Get] does. One who is deleted is a success with Recovered set; for one
-// who is not, the delete is repeated, if the call has a retry left. Requests that look
-// count as attempts, and their retries as retries; where the call has none left, there
-// is one last look, but none on an empty retry budget. If a look tells neither, the
-// call ends.
+// After an ambiguous attempt Delete reads the user back, as [UsersService.Get] does, and
+// also after a refusal (400, 404, 409, 410), since proxies such as nginx repeat a DELETE
+// by themselves. A user who was deleted since the call began, by the server's own clock,
+// is a success with Recovered set. Else the delete is repeated, or the refusal stands.
 //
-// Every error is an [*Error], with the last answer to a delete. If its OutcomeUnknown
-// is set, it matches [ErrOutcomeUnknown]: the user may be deleted by now; look with Get.
+// Every error is an [*Error]. If its OutcomeUnknown is set, the user may be deleted: look
+// with Get. "Cannot delete yourself" matches [ErrSelfDeletion].
 func (s *UsersService) Delete(ctx context.Context, userID string) (*Deletion, error) {
-	done, err := s.client.do(ctx, &deleteUser, input{id: userID})
+	outcome, err := s.call().do(ctx, &deleteUser, call.Input{ID: userID}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &Deletion{
-		UserID:    userID,
-		Message:   done.answer.message,
-		Attempts:  done.attempts,
-		Recovered: done.recovered,
-	}, nil
+	return &Deletion{userID, outcome.Response.Message, outcome.Attempts, outcome.Verdict == verdict.Recovered}, nil
 }
 
 // Activation is the success of [UsersService.Activate].
 type Activation struct {
 	// UserID is the user who is active now.
-	UserID string
+	UserID string `json:"userId"`
 	// Message is the server's own words, or "" if it had none.
-	Message string
-	// Attempts counts the requests sent for this call.
-	Attempts int
-	// Recovered says that an attempt may have taken effect (its answer was lost, or
-	// did not tell), and that a later one was told that the user is not deleted. The
-	// user is active, which is what was asked for. It was most likely this call that
-	// did it, but someone else may have done it in between: the two can't be told apart.
-	Recovered bool
+	Message string `json:"message"`
+	// Attempts counts the requests sent for this call, with those of read-backs.
+	Attempts int `json:"attempts"`
+	// Recovered says that an attempt was ambiguous, and that the user was then found to be
+	// active, which is what was asked for. It was most likely this call that did it, but
+	// someone else may have: the two can't be told apart.
+	Recovered bool `json:"recovered"`
 }
 
 // Activate brings a soft-deleted user back: it clears the user's deletedAt, and
 // the user regains access at once. The token's user needs the WORKSPACES role or
-// higher, in the organization of the user with userID. All of this is documented.
+// higher, in the organization of the user with userID. (Documented.)
 //
-// Activate retries what is transient and returns once the outcome is known, or
-// can't become known (see the package documentation). A user who is
-// active already is [ErrUserNotDeleted]; one whom an earlier attempt of this call
-// may have activated is a success with Recovered set.
+// Activate is repeated. After an ambiguous attempt "User is not deleted" is a success
+// with Recovered set, and so is a user whom a read-back finds active after another 400.
 //
-// Every error is an [*Error]. If its OutcomeUnknown is set, it matches
-// [ErrOutcomeUnknown]: the user may be active by now. Call Activate again, or
-// look at the user; do not report a failure. The documented answers match
-// [ErrUserNotDeleted] (with [ErrBadRequest]), [ErrForbidden], [ErrNotFound] and
-// [ErrServer]. An empty userID, ".", ".." and one with control characters match
-// [ErrInvalidArgument], as does a nil context, and nothing is sent. When ctx ends
-// first, the error matches ctx.Err().
+// Every error is an [*Error]. If its OutcomeUnknown is set, the user may be active: call
+// Activate again, or look with Get; do not report a failure. A user who was active
+// before matches [ErrUserNotDeleted]. An ID that can't be one matches
+// [ErrInvalidArgument], as does a nil context.
 func (s *UsersService) Activate(ctx context.Context, userID string) (*Activation, error) {
-	done, err := s.client.do(ctx, &activateUser, input{id: userID})
+	outcome, err := s.call().do(ctx, &activateUser, call.Input{ID: userID}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &Activation{
-		UserID:    userID,
-		Message:   done.answer.message,
-		Attempts:  done.attempts,
-		Recovered: done.recovered,
-	}, nil
+	return &Activation{userID, outcome.Response.Message, outcome.Attempts, outcome.Verdict == verdict.Recovered}, nil
 }
 
 // Invitation is the success of [UsersService.ResendInvitation].
 type Invitation struct {
 	// UserID is the user who was invited again.
-	UserID string
+	UserID string `json:"userId"`
 	// Message is the server's own words, or "" if it had none.
-	Message string
+	Message string `json:"message"`
 	// Attempts counts the requests sent for this call.
-	Attempts int
+	Attempts int `json:"attempts"`
 }
 
-// ResendInvitation sends the user with userID the invitation again. The call rests
-// on the TypeScript types.
+// ResendInvitation sends the user with userID the invitation again. (TypeScript types.)
 //
-// A second request could send a second mail. So it is repeated only where the first
-// can't have taken effect: it was not sent, or it was answered 425 or 429. Where it may
-// have, the error has OutcomeUnknown set and matches [ErrOutcomeUnknown]: the mail may
-// be on its way. Every error is an [*Error].
+// A second request could send a second mail, so it is repeated only after attempts that
+// were certainly not applied. Every error is an [*Error]. If its OutcomeUnknown is set,
+// the mail may be on its way.
 func (s *UsersService) ResendInvitation(ctx context.Context, userID string) (*Invitation, error) {
-	done, err := s.client.do(ctx, &resendInvitation, input{id: userID})
+	outcome, err := s.call().do(ctx, &resendInvitation, call.Input{ID: userID}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &Invitation{UserID: userID, Message: done.answer.message, Attempts: done.attempts}, nil
+	return &Invitation{userID, outcome.Response.Message, outcome.Attempts}, nil
+}
+
+// call is nil for a service that NewClient has not made.
+func (s *UsersService) call() caller {
+	if s == nil {
+		return nil
+	}
+	return s.caller
 }

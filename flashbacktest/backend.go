@@ -1,12 +1,15 @@
 package flashbacktest
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"slices"
-	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,40 +52,52 @@ type Request struct {
 	// Path is the path as it came, still escaped.
 	Path   string
 	Header http.Header
-	Body   []byte
-	// Applied tells whether the request changed something.
+	Body   []byte // the first MiB
+	// Applied tells whether the request was carried out: one that is not a GET or a
+	// HEAD, and that the backend itself, or a handler of [Backend.Handle], responded
+	// to with a 2xx, whatever a fault made of that response.
 	Applied bool
 }
 
-// Backend is a fake Flashback backend, as an [http.Handler]. [NewServer] and
-// [New] serve one on a loopback connection; make a Backend of your own to serve
-// it in another way. It is safe for concurrent use.
+// Backend is a fake Flashback backend. It needs no closing, and is safe for
+// concurrent use.
+//
+// [Backend.Client] makes clients of it that need no network. It is also an
+// [http.RoundTripper], for those who wrap one, and an [http.Handler], for those who
+// serve it in a way of their own; [New] serves one on a loopback connection.
 type Backend struct {
-	token  string
-	closed chan struct{}
+	token         string
+	builtIn, mine *http.ServeMux
 
 	mu       sync.Mutex
 	users    map[string]*User
 	orgs     map[string]*flashback.Organization
-	created  int
-	tokens   map[string]string  // to user IDs
-	issued   int                // tokens, revoked ones too
-	scripts  map[string][]Fault // by user ID; "" is for any request
+	created  int // users
+	issued   int // tokens, revoked ones too
+	tokens   map[string]token
+	lifetime time.Duration
+	scripts  map[string][]Fault // by ID; "" is for any request
 	decide   func(*http.Request) Fault
-	received []Request
+	received []*Request
 	limit    limit
+}
+
+type token struct {
+	userID string
+	issued time.Time
 }
 
 // NewBackend returns a backend with one organization, [DefaultOrg], and one user
 // in it, its owner, whom [Backend.Token] belongs to.
 func NewBackend() *Backend {
 	b := &Backend{
-		closed:  make(chan struct{}),
+		mine:    http.NewServeMux(),
 		users:   map[string]*User{},
 		orgs:    map[string]*flashback.Organization{},
-		tokens:  map[string]string{},
+		tokens:  map[string]token{},
 		scripts: map[string][]Fault{},
 	}
+	b.builtIn = b.endpoints()
 	b.AddOrganization(flashback.Organization{ID: DefaultOrg, Name: "Organization 1", Domain: "org-1.example"})
 	b.AddUser(User{ID: "owner", Role: flashback.RoleOwner})
 	b.token = b.AddToken("owner")
@@ -103,10 +118,10 @@ func (b *Backend) AddUser(u User) {
 	b.users[u.ID] = &copied
 }
 
-// AddDeletedUser adds a soft-deleted user to [DefaultOrg].
+// AddDeletedUser adds a user to [DefaultOrg] who was soft-deleted a day ago.
 func (b *Backend) AddDeletedUser(id string) {
-	now := time.Now()
-	b.AddUser(User{ID: id, DeletedAt: &now})
+	yesterday := time.Now().AddDate(0, 0, -1)
+	b.AddUser(User{ID: id, DeletedAt: &yesterday})
 }
 
 // User returns the user with the ID as it is now, and whether there is one.
@@ -155,9 +170,9 @@ func (b *Backend) AddToken(userID string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.issued++
-	token := fmt.Sprintf("fake-token-%d-of-%x", b.issued, userID)
-	b.tokens[token] = userID
-	return token
+	text := fmt.Sprintf("fake-token-%d-of-%x", b.issued, userID)
+	b.tokens[text] = token{userID: userID, issued: time.Now()}
+	return text
 }
 
 // RevokeToken makes a token a bad one.
@@ -167,20 +182,59 @@ func (b *Backend) RevokeToken(token string) {
 	delete(b.tokens, token)
 }
 
+// SetTokenLifetime makes each access token a bad one when so much time has passed
+// since it was issued, those that are out already too. 0, as at first, lets them live
+// forever. The API's live an hour.
+func (b *Backend) SetTokenLifetime(lifetime time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lifetime = lifetime
+}
+
+// caller is the user whose token the request has, or nil. The mutex is held.
+func (b *Backend) caller(r *http.Request) *User {
+	text, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	found := b.tokens[text]
+	user := b.users[found.userID]
+	if !bearer || user == nil || user.Deleted() || b.lifetime > 0 && time.Since(found.issued) >= b.lifetime {
+		return nil
+	}
+	return user
+}
+
+// Handle adds an endpoint of the test's own. The pattern is one of [http.ServeMux],
+// such as "GET /bucket/{id}", and comes before the backend's own. Such an endpoint is
+// like the backend's: it wants a good access token, it is recorded, and faults
+// are played on it. A handler may call the backend. Its response is sent when it
+// has returned.
+func (b *Backend) Handle(pattern string, handler http.HandlerFunc) {
+	b.mine.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		b.mu.Lock()
+		known := b.caller(r) != nil
+		b.mu.Unlock()
+		if !known {
+			respond(w, http.StatusUnauthorized, noAuthUser)
+			return
+		}
+		handler(w, r)
+	})
+}
+
 // Requests returns what the backend received, oldest first.
 func (b *Backend) Requests() []Request {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	requests := slices.Clone(b.received)
-	for i := range requests {
-		requests[i].Header = requests[i].Header.Clone()
-		requests[i].Body = slices.Clone(requests[i].Body)
+	requests := make([]Request, 0, len(b.received))
+	for _, received := range b.received {
+		one := *received
+		one.Header, one.Body = one.Header.Clone(), slices.Clone(one.Body)
+		requests = append(requests, one)
 	}
 	return requests
 }
 
 // Reset forgets what was received, the faults that are left and the rate limit.
-// Users, organizations and tokens stay.
+// Users, organizations, tokens and endpoints stay.
 func (b *Backend) Reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -188,42 +242,67 @@ func (b *Backend) Reset() {
 	clear(b.scripts)
 }
 
-// Close ends requests that stall.
-func (b *Backend) Close() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	select {
-	case <-b.closed:
-	default:
-		close(b.closed)
+// ServeHTTP responds to a request as the backend would, or as a fault says.
+func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.serve(w, r, b.next) }
+
+// serve plays the fault that next has for the request.
+func (b *Backend) serve(w http.ResponseWriter, r *http.Request, next func(*http.Request) Fault) {
+	received := &Request{Method: r.Method, Path: r.URL.EscapedPath(), Header: r.Header.Clone()}
+	if r.Body != nil {
+		received.Body, _ = io.ReadAll(io.LimitReader(r.Body, 1<<20)) // a request that was cut is one as far as it came
+		_, _ = io.Copy(io.Discard, r.Body)                           // else net/http would not see the client go away
 	}
+	b.mu.Lock()
+	b.received = append(b.received, received)
+	b.mu.Unlock()
+	fault := next(r)
+	if fault.applies() {
+		own := r.WithContext(r.Context()) // a copy
+		own.Body = io.NopCloser(bytes.NewReader(received.Body))
+		reply := httptest.NewRecorder()
+		b.route(reply, own)
+		if fault.Status == 0 {
+			fault.Status, fault.Header, fault.Body = reply.Code, reply.Header(), reply.Body.String()
+		}
+		b.mu.Lock()
+		received.Applied = reply.Code < 300 && r.Method != http.MethodGet && r.Method != http.MethodHead
+		b.mu.Unlock()
+	}
+	fault.deliver(w, r)
 }
 
-// ServeHTTP answers a request as the backend would, or as a fault says.
-func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	received := Request{Method: r.Method, Path: r.URL.EscapedPath(), Header: r.Header.Clone()}
-	received.Body, _ = io.ReadAll(io.LimitReader(r.Body, 1<<20)) // a request that was cut is one as far as it came
-
-	reply, fault := b.receive(r, received)
-	b.deliver(w, r, reply, fault)
+// route responds to a request that no fault keeps from being applied.
+func (b *Backend) route(w http.ResponseWriter, r *http.Request) {
+	for _, mux := range []*http.ServeMux{b.mine, b.builtIn} {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+	}
+	text := httptest.NewRecorder()
+	b.builtIn.ServeHTTP(text, r) // 404 or 405
+	respond(w, text.Code, envelope{Message: http.StatusText(text.Code)})
 }
 
-func (b *Backend) receive(r *http.Request, received Request) (*response, Fault) {
+// next is what happens to the next request.
+func (b *Backend) next(r *http.Request) Fault {
 	b.mu.Lock()
 	defer b.mu.Unlock() // a function of the test's runs below, and may panic
-	var fault Fault
-	reply := b.limit.check(time.Now())
-	if reply == nil {
-		fault = b.nextFault(r)
-		if fault.applies() {
-			reply, received.Applied = b.handle(r, received.Body)
-		}
-		if fault.Status != 0 {
-			reply = &response{status: fault.Status, header: fault.Header, body: fault.Body}
+	if b.limit.exceeded(time.Now()) {
+		return RateLimited(time.Second)
+	}
+	_, path, _ := strings.Cut(r.URL.EscapedPath(), "/")
+	for _, segment := range append(strings.Split(path, "/"), "") {
+		id, _ := url.PathUnescape(segment) // it may have slashes of its own, escaped
+		if script := b.scripts[id]; len(script) > 0 {
+			b.scripts[id] = script[1:]
+			return script[0]
 		}
 	}
-	b.received = append(b.received, received)
-	return reply, fault
+	if b.decide != nil {
+		return b.decide(r)
+	}
+	return Fault{}
 }
 
 // limit is a rate limit: a bucket of tokens.
@@ -233,7 +312,7 @@ type limit struct {
 }
 
 // LimitRate lets perSecond requests a second through, and burst (at least one) at
-// once. The rest is answered 429 with "Retry-After: 1" and does nothing, and no fault
+// once. The rest gets a 429 with "Retry-After: 1" and does nothing, and no fault
 // is played on it. A perSecond of 0 switches the limit off.
 func (b *Backend) LimitRate(perSecond, burst int) {
 	b.mu.Lock()
@@ -242,21 +321,16 @@ func (b *Backend) LimitRate(perSecond, burst int) {
 	b.limit = limit{perSecond: float64(perSecond), burst: float64(burst), left: float64(burst), last: time.Now()}
 }
 
-func (l *limit) check(now time.Time) *response {
+func (l *limit) exceeded(now time.Time) bool {
 	if l.perSecond == 0 {
-		return nil
+		return false
 	}
-	l.left = min(l.burst, l.left+now.Sub(l.last).Seconds()*l.perSecond)
+	passed := max(0, now.Sub(l.last)) // in a synctest bubble, it is 2000 again
+	l.left = min(l.burst, l.left+passed.Seconds()*l.perSecond)
 	l.last = now
-	if l.left >= 1 {
-		l.left--
-		return nil
+	if l.left < 1 {
+		return true
 	}
-	return tooMany(time.Second)
-}
-
-func tooMany(after time.Duration) *response {
-	reply := envelope(http.StatusTooManyRequests, "Too many requests")
-	reply.header.Set("Retry-After", strconv.Itoa(int(after.Seconds())))
-	return reply
+	l.left--
+	return false
 }

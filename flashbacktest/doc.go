@@ -1,34 +1,46 @@
-// Package flashbacktest is a fake Flashback backend for tests: a real HTTP server
-// on a loopback connection that keeps users and tokens, answers as the API's
-// documentation says, and fails as networks and proxies do.
+// Package flashbacktest is a fake Flashback backend for tests. It keeps users,
+// organizations and access tokens, responds as the API's documentation says, and
+// fails as networks and proxies do.
 //
 //	func TestMine(t *testing.T) {
-//		backend := flashbacktest.New(t)
+//		backend := flashbacktest.NewBackend()
 //		backend.AddDeletedUser("user-1")
 //		backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse))
 //		activation, err := backend.Client().Organization.Users.Activate(t.Context(), "user-1")
 //		// err is nil, activation.Recovered is true, and the user is active.
 //	}
 //
-// It plays all calls of package flashback.
+// [Backend.Client] needs no network, so it works in a bubble of [testing/synctest],
+// where an hour of waiting takes no time. [New] serves a backend on a loopback
+// connection, for tests that want real sockets.
 //
-// # Answers
+// # Responses
 //
-// The answers to activate are the documented ones: 200, 400, 403 and 404. Those to
-// the other calls have the form that the TypeScript types say (Get answers a bare
-// user), and nobody has documented what refuses them. So their refusals are of this
-// package's own making, and nothing should rest on their status or words: a caller
-// below RoleWorkspaces may change no user and below RoleAdministrators no organization
-// (403), a user who is deleted can't be deleted again (400), a new user needs an e-mail
-// address (400), and two users may have the same. The same goes for the answers to a
-// bad token (401), another path (404), another method (405), and a request over the
-// rate limit (429).
+// All calls of package flashback are served, and [Backend.Handle] adds others. The
+// responses are the documented ones, with their roles and messages. This much is not
+// documented and made up here, so nothing should rest on it:
+//
+//   - The message of a create ends after "User created successfully.", and a refused
+//     one has a message alone: 403, 409 for an e-mail address that is taken (in
+//     whatever case, by a deleted user too), 400 for one without an e-mail address or
+//     with a role that the caller may not give. Names and passwords are not checked.
+//   - "Invalid role combination" is said of a role that is reserved, or not below the
+//     caller's own, and of a user whose role is not, other than the caller; and where
+//     the last active OWNER would be demoted.
+//   - The 403 is also for a user of another organization. The organization's update has
+//     the same 403 for another organization, and both its calls a 404 for none.
+//   - A deleted user is listed and got like any other. A second delete is a 400.
+//   - A body that can't be read is a 400 "Invalid user" or "Invalid update".
+//   - ResendInvitation's messages, and whatever it refuses.
+//   - The 401, which is the one of other calls of the platform; 404 for another path and
+//     405 for another method, before the token is looked at; 429.
+//   - The description of a reserved role is "", and that of 0xfe "ADMINISTRATOR".
 //
 // # Faults
 //
 // A [Fault] says what happens to one request in place of being handled: it may be
 // applied or not, be responded to with anything, and have its response lost in several
 // ways. [Backend.Script] lists the faults of the next requests, [Backend.ScriptFor]
-// those of the next requests about one user or organization, and [Backend.Decide] finds the fault of
+// those of the next requests about one ID, and [Backend.Decide] finds the fault of
 // each request by a function.
 package flashbacktest

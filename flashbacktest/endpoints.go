@@ -3,9 +3,9 @@ package flashbacktest
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -13,284 +13,313 @@ import (
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
-// endpoint answers a request of the caller about the user or the organization with
-// the ID, and tells whether it changed something. The backend's mutex is held.
-type endpoint func(b *Backend, caller *User, id string, body []byte) (*response, bool)
+// endpoint responds to the caller's request about the user or the organization with
+// the ID. The backend's mutex is held.
+type endpoint func(b *Backend, caller *User, id string, body []byte) (status int, response any)
 
-// endpoints are what the backend answers, by path and method. A * is an ID.
-var endpoints = map[string]map[string]endpoint{
-	"/organization/users": {
-		http.MethodGet:  (*Backend).list,
-		http.MethodPost: (*Backend).create,
-	},
-	"/organization/users/*": {
-		http.MethodGet:    (*Backend).get,
-		http.MethodPut:    (*Backend).update,
-		http.MethodDelete: (*Backend).delete,
-	},
-	"/organization/users/*/activate":          {http.MethodPost: (*Backend).activate},
-	"/organization/users/*/resend-invitation": {http.MethodPost: (*Backend).resendInvitation},
-	"/organization/*": {
-		http.MethodGet: (*Backend).getOrganization,
-		http.MethodPut: (*Backend).updateOrganization,
-	},
+// endpoints are what the API has of its own.
+func (b *Backend) endpoints() *http.ServeMux {
+	mux := http.NewServeMux()
+	for pattern, serve := range map[string]endpoint{
+		"GET /organization/users":                         (*Backend).list,
+		"POST /organization/users":                        (*Backend).create,
+		"GET /organization/users/{id}":                    (*Backend).get,
+		"PUT /organization/users/{id}":                    (*Backend).update,
+		"DELETE /organization/users/{id}":                 (*Backend).delete,
+		"POST /organization/users/{id}/activate":          (*Backend).activate,
+		"POST /organization/users/{id}/resend-invitation": (*Backend).resendInvitation,
+		"GET /organization/{id}":                          (*Backend).getOrganization,
+		"PUT /organization/{id}":                          (*Backend).updateOrganization,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body) // it is in memory
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			caller := b.caller(r)
+			if caller == nil {
+				respond(w, http.StatusUnauthorized, noAuthUser)
+				return
+			}
+			status, response := serve(b, caller, r.PathValue("id"), body)
+			respond(w, status, response)
+		})
+	}
+	return mux
 }
 
-// route finds the endpoint's path and the ID in it.
-func route(r *http.Request) (path, id string) {
-	path = r.URL.EscapedPath()
-	if _, ok := endpoints[path]; ok && !strings.Contains(path, "*") {
-		return path, ""
-	}
-	segments := strings.Split(path, "/")
-	at := 2
-	if len(segments) > 3 {
-		at = 3
-	}
-	if len(segments) <= at {
-		return path, ""
-	}
-	id, err := url.PathUnescape(segments[at]) // it may have slashes of its own, escaped
-	if err != nil || id == "" {
-		return path, ""
-	}
-	segments[at] = "*"
-	return strings.Join(segments, "/"), id
-}
-
-// subject is the ID that a request is about, or "".
-func subject(r *http.Request) string {
-	_, id := route(r)
-	return id
-}
-
-// handle answers a request without a fault, and tells whether it changed
-// something. The mutex is held.
-func (b *Backend) handle(r *http.Request, body []byte) (*response, bool) {
-	path, id := route(r)
-	methods, ok := endpoints[path]
-	if !ok {
-		return envelope(http.StatusNotFound, "Not found"), false
-	}
-	serve, ok := methods[r.Method]
-	if !ok {
-		return envelope(http.StatusMethodNotAllowed, "Method not allowed"), false
-	}
-	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	owner, known := b.tokens[token]
-	caller := b.users[owner]
-	if !bearer || !known || caller == nil || caller.Deleted() {
-		return envelope(http.StatusUnauthorized, "Unauthorized"), false
-	}
-	return serve(b, caller, id, body)
-}
-
-// response is an answer before it meets its fault.
-type response struct {
-	status int
-	header http.Header
-	body   string
-}
-
-func reply(status int, body any) *response {
-	text, err := json.Marshal(body)
+func respond(w http.ResponseWriter, status int, response any) {
+	text, err := json.Marshal(response)
 	if err != nil {
 		panic("flashbacktest: " + err.Error())
 	}
-	return &response{status: status, header: http.Header{"Content-Type": {"application/json"}}, body: string(text)}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
 }
 
-// answer is the envelope of the types.
-type answer struct {
-	Success bool   `json:"success"`
-	Data    any    `json:"data,omitempty"`
-	Total   *int   `json:"total,omitempty"`
-	Message string `json:"message,omitempty"`
+// envelope is what most responses are. Data of nil is left out.
+type envelope struct {
+	Success   bool   `json:"success"`
+	Data      any    `json:"data,omitempty"`
+	Total     *int   `json:"total,omitempty"`
+	Message   string `json:"message,omitempty"`
+	ErrorCode string `json:"error_code,omitempty"`
 }
 
-func envelope(status int, message string) *response {
-	return reply(status, answer{Success: status < 300, Message: message})
+var (
+	noAuthUser = envelope{ErrorCode: "NO_AUTH_USER"}
+	noUser     = struct{}{}              // the data of an update that failed
+	noOrg      = json.RawMessage("null") // the data of a failure about an organization
+)
+
+// wireDate is a date as JavaScript writes it.
+func wireDate(at *time.Time) *string {
+	if at == nil {
+		return nil
+	}
+	return flashback.Ptr(at.UTC().Format("2006-01-02T15:04:05.000Z"))
 }
 
-// wireUser is a user as an answer has it.
+// roleNames are those of the roles that are not reserved, the lowest first.
+var roleNames = []struct {
+	role flashback.Role
+	name string
+}{
+	{flashback.RoleUser, "USER"},
+	{flashback.RoleBilling, "BILLING"},
+	{flashback.RoleWorkspaces, "WORKSPACES"},
+	{flashback.RoleAdministrators, "ADMINISTRATOR"},
+	{flashback.RoleOwner, "OWNER"},
+}
+
+// wireUser is a user as a response has it.
 type wireUser struct {
-	flashback.User
-
-	DeletedAt *string `json:"deletedAt"` // as JavaScript writes it
+	ID          string  `json:"id"`
+	Email       string  `json:"email"`
+	Name        string  `json:"name"`
+	LastName    string  `json:"lastName"`
+	OrgID       string  `json:"orgId"`
+	OrgRole     int     `json:"orgRole"`
+	Validated   bool    `json:"validated"`
+	DeletedAt   *string `json:"deletedAt"`
+	Description string  `json:"orgRoleDescription"`
+	OrgRoles    []int   `json:"orgRoles"`
 }
 
 func (u User) wire() wireUser {
-	role := u.Role
-	w := wireUser{User: flashback.User{
+	w := wireUser{
 		ID: u.ID, Email: u.Email, Name: u.Name, LastName: u.LastName, OrgID: u.OrgID,
-		OrgRole: &role, OrgRoleDescription: role.String(), OrgRoles: []flashback.Role{role},
-		Validated: u.Validated,
-	}}
-	if u.Deleted() {
-		w.DeletedAt = flashback.Ptr(u.DeletedAt.UTC().Format("2006-01-02T15:04:05.000Z"))
+		OrgRole: int(u.Role), Validated: u.Validated, DeletedAt: wireDate(u.DeletedAt),
+	}
+	for _, known := range roleNames {
+		if known.role <= u.Role {
+			w.OrgRoles = append(w.OrgRoles, int(known.role))
+		}
+		if known.role == u.Role {
+			w.Description = known.name
+		}
 	}
 	return w
 }
 
-// manages finds the user with the ID for a caller who wants to change something, or
-// says why not.
-func (b *Backend) manages(caller *User, id, forbidden string) (*User, *response) {
+// find finds the user with the ID for the caller, or says why not.
+func (b *Backend) find(caller *User, id, to string, data any) (*User, int, envelope) {
 	user := b.users[id]
 	switch {
 	case caller.Role < flashback.RoleWorkspaces, user != nil && user.OrgID != caller.OrgID:
-		return nil, envelope(http.StatusForbidden, forbidden)
+		return nil, http.StatusForbidden, envelope{Data: data, Message: "Insufficient permissions to " + to}
 	case user == nil:
-		return nil, envelope(http.StatusNotFound, "User not found")
+		return nil, http.StatusNotFound, envelope{Data: data, Message: "User not found"}
 	}
-	return user, nil
+	return user, 0, envelope{}
 }
 
-const mayNot = "Insufficient permissions"
-
-func (b *Backend) activate(caller *User, id string, _ []byte) (*response, bool) {
-	user, refusal := b.manages(caller, id, "Insufficient permissions to activate users")
-	switch {
-	case refusal != nil:
-		return refusal, false
-	case !user.Deleted():
-		return envelope(http.StatusBadRequest, "User is not deleted"), false
+// mayHave tells whether the caller may give the user the role.
+func (b *Backend) mayHave(caller, user *User, role flashback.Role) bool {
+	if role == user.Role {
+		return true
 	}
-	user.DeletedAt = nil
-	return envelope(http.StatusOK, "User activated successfully"), true
+	reserved := User{Role: role}.wire().Description == ""
+	if reserved || role >= caller.Role || user.Role >= caller.Role && user != caller {
+		return false
+	}
+	if user.Role != flashback.RoleOwner {
+		return true
+	}
+	for _, other := range b.users {
+		if other != user && other.OrgID == user.OrgID && other.Role == flashback.RoleOwner && !other.Deleted() {
+			return true
+		}
+	}
+	return false // the last owner
 }
 
-func (b *Backend) list(caller *User, _ string, _ []byte) (*response, bool) {
-	users := []wireUser{}
-	for _, id := range slices.Sorted(maps.Keys(b.users)) {
-		if user := b.users[id]; user.OrgID == caller.OrgID {
-			users = append(users, user.wire())
+func (b *Backend) list(caller *User, _ string, _ []byte) (int, any) {
+	users, status := []wireUser{}, http.StatusForbidden
+	if caller.Role >= flashback.RoleWorkspaces {
+		status = http.StatusOK
+		for _, id := range slices.Sorted(maps.Keys(b.users)) {
+			if user := b.users[id]; user.OrgID == caller.OrgID {
+				users = append(users, user.wire())
+			}
 		}
 	}
 	total := len(users)
-	return reply(http.StatusOK, answer{Success: true, Data: users, Total: &total}), false
+	return status, envelope{Success: status == http.StatusOK, Data: users, Total: &total}
 }
 
-func (b *Backend) get(caller *User, id string, _ []byte) (*response, bool) {
-	user := b.users[id]
-	if user == nil || user.OrgID != caller.OrgID {
-		return envelope(http.StatusNotFound, "User not found"), false
+func (b *Backend) get(caller *User, id string, _ []byte) (int, any) {
+	user, status, refusal := b.find(caller, id, "view users", nil)
+	if user == nil {
+		return status, refusal
 	}
-	return reply(http.StatusOK, user.wire()), false // bare, as the types say
+	return http.StatusOK, user.wire()
 }
 
-func (b *Backend) create(caller *User, _ string, body []byte) (*response, bool) {
-	var fields struct {
-		flashback.NewUser
-
-		Password string `json:"password"`
-	}
+func (b *Backend) create(caller *User, _ string, body []byte) (int, any) {
+	fields := struct {
+		Email, Password, FirstName, LastName string
+		OrgRole                              flashback.Role
+		SendInvite                           bool
+	}{SendInvite: true}
 	err := json.Unmarshal(body, &fields)
+	user := &User{
+		Email: fields.Email, Name: fields.FirstName, LastName: fields.LastName, OrgID: caller.OrgID, Password: fields.Password,
+	}
 	switch {
 	case caller.Role < flashback.RoleWorkspaces:
-		return envelope(http.StatusForbidden, mayNot), false
+		return http.StatusForbidden, envelope{Message: "Insufficient permissions to create users"}
 	case err != nil, fields.Email == "":
-		return envelope(http.StatusBadRequest, "Invalid user"), false
+		return http.StatusBadRequest, envelope{Message: "Invalid user"}
+	case !b.mayHave(caller, user, fields.OrgRole):
+		return http.StatusBadRequest, envelope{Message: "Invalid role combination"}
+	}
+	for _, other := range b.users {
+		if strings.EqualFold(other.Email, user.Email) {
+			return http.StatusConflict, envelope{Message: "Email already in use"}
+		}
 	}
 	b.created++
-	user := &User{
-		ID: fmt.Sprintf("created-%d", b.created), Email: fields.Email, Name: fields.FirstName, LastName: fields.LastName,
-		OrgID: caller.OrgID, Password: fields.Password,
-	}
-	if fields.OrgRole != nil {
-		user.Role = *fields.OrgRole
-	}
-	if fields.SendInvite != nil && *fields.SendInvite {
+	user.ID, user.Role = fmt.Sprintf("created-%d", b.created), fields.OrgRole
+	if fields.SendInvite {
 		user.Invitations = 1
 	}
 	b.users[user.ID] = user
-	return reply(http.StatusOK, answer{Success: true, Data: user.wire(), Message: "User created"}), true
+	return http.StatusCreated, envelope{Success: true, Data: user.wire(), Message: "User created successfully."}
 }
 
-func (b *Backend) update(caller *User, id string, body []byte) (*response, bool) {
-	user, refusal := b.manages(caller, id, mayNot)
-	if refusal != nil {
-		return refusal, false
+func (b *Backend) update(caller *User, id string, body []byte) (int, any) {
+	user, status, refusal := b.find(caller, id, "update users", noUser)
+	if user == nil {
+		return status, refusal
 	}
-	var change flashback.UserUpdate
-	if json.Unmarshal(body, &change) != nil {
-		return envelope(http.StatusBadRequest, "Invalid update"), false
-	}
-	set(&user.Name, change.Name)
-	set(&user.LastName, change.LastName)
-	set(&user.Role, change.OrgRole)
-	return reply(http.StatusOK, answer{Success: true, Data: user.wire(), Message: "User updated"}), true
-}
-
-func set[T any](field, to *T) {
-	if to != nil {
-		*field = *to
-	}
-}
-
-func (b *Backend) delete(caller *User, id string, _ []byte) (*response, bool) {
-	user, refusal := b.manages(caller, id, mayNot)
+	fields := struct {
+		Name, LastName string
+		OrgRole        flashback.Role
+	}{user.Name, user.LastName, user.Role}
 	switch {
-	case refusal != nil:
-		return refusal, false
+	case json.Unmarshal(body, &fields) != nil:
+		return http.StatusBadRequest, envelope{Data: noUser, Message: "Invalid update"}
+	case !b.mayHave(caller, user, fields.OrgRole):
+		return http.StatusBadRequest, envelope{Data: noUser, Message: "Invalid role combination"}
+	}
+	user.Name, user.LastName, user.Role = fields.Name, fields.LastName, fields.OrgRole
+	return http.StatusOK, envelope{Success: true, Data: user.wire(), Message: "User updated successfully"}
+}
+
+func (b *Backend) delete(caller *User, id string, _ []byte) (int, any) {
+	user, status, refusal := b.find(caller, id, "delete users", nil)
+	switch {
+	case user == nil:
+		return status, refusal
+	case user == caller:
+		return http.StatusBadRequest, envelope{Message: "Cannot delete yourself"}
 	case user.Deleted():
-		return envelope(http.StatusBadRequest, "User can't be deleted again"), false
+		return http.StatusBadRequest, envelope{Message: "User is already deleted"}
 	}
 	now := time.Now().UTC()
 	user.DeletedAt = &now
-	return envelope(http.StatusOK, "User deleted"), true
+	return http.StatusOK, envelope{Success: true, Message: "User deleted successfully"}
 }
 
-func (b *Backend) resendInvitation(caller *User, id string, _ []byte) (*response, bool) {
-	user, refusal := b.manages(caller, id, mayNot)
-	if refusal != nil {
-		return refusal, false
+func (b *Backend) activate(caller *User, id string, _ []byte) (int, any) {
+	user, status, refusal := b.find(caller, id, "activate users", nil)
+	switch {
+	case user == nil:
+		return status, refusal
+	case !user.Deleted():
+		return http.StatusBadRequest, envelope{Message: "User is not deleted"}
+	}
+	user.DeletedAt = nil
+	return http.StatusOK, envelope{Success: true, Message: "User activated successfully"}
+}
+
+func (b *Backend) resendInvitation(caller *User, id string, _ []byte) (int, any) {
+	user, status, refusal := b.find(caller, id, "invite users", nil)
+	if user == nil {
+		return status, refusal
 	}
 	user.Invitations++
-	return envelope(http.StatusOK, "Invitation sent"), true
+	return http.StatusOK, envelope{Success: true, Message: "Invitation sent successfully"}
 }
 
-// organization finds the caller's organization, if that is what the ID says.
-func (b *Backend) organization(caller *User, id string) (*flashback.Organization, *response) {
+// organizationFields are those that an update may have.
+type organizationFields struct {
+	Name        *string `json:"name"`
+	Address1    *string `json:"address1"`
+	Address2    *string `json:"address2"`
+	City        *string `json:"city"`
+	Zipcode     *string `json:"zipcode"`
+	Phone       *string `json:"phone"`
+	State       *string `json:"state"`
+	Country     *string `json:"country"`
+	Website     *string `json:"website"`
+	IsBusiness  *bool   `json:"is_business"`
+	MFAEnforced *bool   `json:"mfaEnforced"`
+}
+
+// wireOrganization is an organization as a response has it; its fields point into
+// the organization.
+type wireOrganization struct {
+	ID            string  `json:"id"`
+	Domain        string  `json:"domain"`
+	ReposDisabled bool    `json:"reposDisabled"`
+	DeletedAt     *string `json:"deletedAt"`
+	organizationFields
+}
+
+func wireOrg(o *flashback.Organization) wireOrganization {
+	return wireOrganization{o.ID, o.Domain, o.ReposDisabled, wireDate(o.DeletedAt), organizationFields{
+		Name: &o.Name, Address1: &o.Address1, Address2: &o.Address2, City: &o.City, Zipcode: &o.Zipcode, Phone: &o.Phone,
+		State: &o.State, Country: &o.Country, Website: &o.Website, IsBusiness: &o.IsBusiness, MFAEnforced: &o.MFAEnforced,
+	}}
+}
+
+func (b *Backend) getOrganization(caller *User, id string, _ []byte) (int, any) {
 	org := b.orgs[id]
 	switch {
 	case org == nil:
-		return nil, envelope(http.StatusNotFound, "Organization not found")
+		return http.StatusNotFound, envelope{Data: noOrg, Message: "Organization not found"}
 	case id != caller.OrgID:
-		return nil, envelope(http.StatusForbidden, mayNot)
+		return http.StatusForbidden, envelope{Data: noOrg, Message: "Access denied: you can only view your own organization"}
 	}
-	return org, nil
+	return http.StatusOK, envelope{Success: true, Data: wireOrg(org)}
 }
 
-func (b *Backend) getOrganization(caller *User, id string, _ []byte) (*response, bool) {
-	org, refusal := b.organization(caller, id)
-	if refusal != nil {
-		return refusal, false
-	}
-	return reply(http.StatusOK, answer{Success: true, Data: org}), false
-}
-
-func (b *Backend) updateOrganization(caller *User, id string, body []byte) (*response, bool) {
-	org, refusal := b.organization(caller, id)
-	if refusal != nil {
-		return refusal, false
-	}
-	var change flashback.OrganizationUpdate
+func (b *Backend) updateOrganization(caller *User, id string, body []byte) (int, any) {
+	org := b.orgs[id]
+	var fields organizationFields
 	switch {
-	case caller.Role < flashback.RoleAdministrators:
-		return envelope(http.StatusForbidden, mayNot), false
-	case json.Unmarshal(body, &change) != nil:
-		return envelope(http.StatusBadRequest, "Invalid update"), false
+	case org == nil:
+		return http.StatusNotFound, envelope{Data: noOrg, Message: "Organization not found"}
+	case id != caller.OrgID, caller.Role < flashback.RoleAdministrators:
+		return http.StatusForbidden, envelope{Data: noOrg, Message: "Insufficient permissions: only OWNER and ADMINISTRATOR roles can modify organization"}
+	case json.Unmarshal(body, &fields) != nil:
+		return http.StatusBadRequest, envelope{Data: noOrg, Message: "Invalid update"}
+	case fields == organizationFields{}:
+		return http.StatusBadRequest, envelope{Data: noOrg, Message: "No valid fields to update"}
 	}
-	set(&org.Name, change.Name)
-	set(&org.Address1, change.Address1)
-	set(&org.Address2, change.Address2)
-	set(&org.City, change.City)
-	set(&org.Zipcode, change.Zipcode)
-	set(&org.Phone, change.Phone)
-	set(&org.State, change.State)
-	set(&org.Country, change.Country)
-	set(&org.Website, change.Website)
-	set(&org.IsBusiness, change.IsBusiness)
-	set(&org.MFAEnforced, change.MFAEnforced)
-	return reply(http.StatusOK, answer{Success: true, Data: org, Message: "Organization updated"}), true
+	into := wireOrg(org).organizationFields
+	_ = json.Unmarshal(body, &into) // as before
+	return http.StatusOK, envelope{Success: true, Data: wireOrg(org), Message: "Organization updated successfully"}
 }

@@ -2,8 +2,10 @@ package flashbacktest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"time"
@@ -12,10 +14,8 @@ import (
 	"github.com/flashbacknetwork/flashback-go/flashbacktest"
 )
 
-// In a test, flashbacktest.New(t) does without the defer.
 func Example() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")
 
 	activation, err := backend.Client().Organization.Users.Activate(context.Background(), "user-1")
@@ -31,11 +31,10 @@ func Example() {
 	// deleted: false
 }
 
-// The first answer is lost after the user was activated, so the second one says
+// The first response is lost after the user was activated, so the second one says
 // that there was nothing to do.
 func ExampleLoseResponse() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")
 	backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse))
 
@@ -52,8 +51,7 @@ func ExampleLoseResponse() {
 }
 
 func ExampleBackend_Script() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")
 	backend.Script(
 		flashbacktest.Drop(),
@@ -67,8 +65,7 @@ func ExampleBackend_Script() {
 }
 
 func ExampleBackend_ScriptFor() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")
 	backend.AddDeletedUser("user-2")
 	backend.ScriptFor("user-2", flashbacktest.ApplyThenRespond(http.StatusInternalServerError, ""))
@@ -84,8 +81,7 @@ func ExampleBackend_ScriptFor() {
 }
 
 func ExampleBackend_Decide() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")
 	requests := 0
 	backend.Decide(func(*http.Request) flashbacktest.Fault {
@@ -101,8 +97,7 @@ func ExampleBackend_Decide() {
 }
 
 func ExampleRateLimited() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.Script(flashbacktest.RateLimited(2 * time.Minute))
 
 	_, err := backend.Client().Organization.Users.Activate(context.Background(), "user-1")
@@ -114,8 +109,7 @@ func ExampleRateLimited() {
 }
 
 func ExampleBackend_AddToken() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")
 	backend.AddUser(flashbacktest.User{ID: "jane", Role: flashback.RoleBilling})
 
@@ -126,8 +120,7 @@ func ExampleBackend_AddToken() {
 }
 
 func ExampleBackend_Requests() {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("a/b")
 
 	if _, err := backend.Client().Organization.Users.Activate(context.Background(), "a/b"); err != nil {
@@ -140,6 +133,50 @@ func ExampleBackend_Requests() {
 	// Output:
 	// POST /organization/users/a%2Fb/activate
 	// applied: true
+}
+
+// In a test, flashbacktest.New(t) does without the defer.
+func ExampleNewServer() {
+	server := flashbacktest.NewServer()
+	defer server.Close()
+	server.AddDeletedUser("user-1")
+
+	client, err := flashback.NewClient(server.Token(), flashback.WithBaseURL(server.URL))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	activation, err := client.Organization.Users.Activate(context.Background(), "user-1")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(activation.Message)
+	// Output: User activated successfully
+}
+
+// A call that the client has no method for.
+func ExampleBackend_Handle() {
+	backend := flashbacktest.NewBackend()
+	backend.Handle("GET /bucket/{id}", func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{"success": true, "name": "Bucket " + r.PathValue("id")})
+	})
+
+	request, err := http.NewRequest(http.MethodGet, flashback.DefaultBaseURL+"/bucket/b-1", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	request.Header.Set("Authorization", "Bearer "+backend.Token())
+	response, err := backend.RoundTrip(request) // or as the Transport of an http.Client
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	fmt.Print(string(body))
+	// Output: {"name":"Bucket b-1","success":true}
 }
 
 // A Backend of one's own goes behind any server, such as one with TLS.

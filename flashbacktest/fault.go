@@ -1,25 +1,29 @@
 package flashbacktest
 
 import (
+	"io"
 	"maps"
-	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
 // Loss is a way to lose a response.
+//
+// RefuseConnection is for clients in memory ([Backend.Client]) alone: the request is
+// not received, and no Delay is waited for. Over a socket it has come too
+// far already, and is treated like CutResponse, with a panic in the server's log.
 type Loss int
 
 // The ways to lose a response.
 const (
-	Nothing         Loss = iota // the response arrives
-	CutResponse                 // the connection is closed before the first byte
-	CutBody                     // the connection is closed in the middle of the body
-	ResetConnection             // the connection is reset before the first byte
-	Stall                       // nothing comes, and the connection stays open
-	StallBody                   // nothing comes after the first half of the body
+	Nothing          Loss = iota // the response arrives
+	CutResponse                  // the connection is closed before the first byte
+	CutBody                      // the connection is closed in the middle of the body
+	ResetConnection              // the connection is reset before the first byte
+	Stall                        // nothing comes, and the connection stays open
+	StallBody                    // nothing comes after the first half of the body
+	RefuseConnection             // there is no connection, and nothing is sent
 )
 
 // Fault is what the backend does with one request in place of handling it. The
@@ -39,13 +43,19 @@ type Fault struct {
 	Delay time.Duration
 }
 
-func (f Fault) applies() bool { return f.Apply || f.Status == 0 && f.Lose == Nothing }
+func (f Fault) applies() bool {
+	return f.Lose != RefuseConnection && (f.Apply || f.Status == 0 && f.Lose == Nothing)
+}
 
 // None is no fault: a place in a script where the request is handled.
 func None() Fault { return Fault{} }
 
 // Drop closes the connection before the request is applied.
 func Drop() Fault { return Fault{Lose: CutResponse} }
+
+// Refuse refuses the connection, so that the request is never sent. It is for
+// clients in memory; see [Loss].
+func Refuse() Fault { return Fault{Lose: RefuseConnection} }
 
 // LoseResponse applies the request and then loses the response.
 func LoseResponse(how Loss) Fault { return Fault{Apply: true, Lose: how} }
@@ -59,17 +69,21 @@ func ApplyThenRespond(status int, body string) Fault {
 	return Fault{Apply: true, Status: status, Body: body}
 }
 
-// RateLimited answers 429 with a Retry-After, in whole seconds.
+// RateLimited responds with a 429 and a Retry-After, in whole seconds.
 func RateLimited(after time.Duration) Fault {
-	reply := tooMany(after)
-	return Fault{Status: reply.status, Header: reply.header, Body: reply.body}
+	return Fault{
+		Status: http.StatusTooManyRequests,
+		Header: http.Header{"Content-Type": {"application/json"}, "Retry-After": {strconv.Itoa(int(after.Seconds()))}},
+		Body:   `{"success":false,"message":"Too many requests"}`,
+	}
 }
 
 // Script plays faults, one a request, on the next requests.
 func (b *Backend) Script(faults ...Fault) { b.ScriptFor("", faults...) }
 
-// ScriptFor plays faults, one a request, on the next requests about the user, or the
-// organization, with the ID. They come before those of [Backend.Script].
+// ScriptFor plays faults, one a request, on the next requests with the ID in their
+// path: those about that user, organization or what else a test serves. They come
+// before those of [Backend.Script].
 func (b *Backend) ScriptFor(id string, faults ...Fault) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -84,56 +98,41 @@ func (b *Backend) Decide(decide func(r *http.Request) Fault) {
 	b.decide = decide
 }
 
-func (b *Backend) nextFault(r *http.Request) Fault {
-	for _, key := range []string{subject(r), ""} {
-		if script := b.scripts[key]; len(script) > 0 {
-			b.scripts[key] = script[1:]
-			return script[0]
-		}
-	}
-	if b.decide != nil {
-		return b.decide(r)
-	}
-	return Fault{}
-}
-
-// deliver writes the reply, or loses it.
-func (b *Backend) deliver(w http.ResponseWriter, r *http.Request, reply *response, fault Fault) {
-	if fault.Delay > 0 {
+// deliver sends the response, or loses it.
+func (f Fault) deliver(w http.ResponseWriter, r *http.Request) {
+	if f.Delay > 0 {
 		select {
-		case <-time.After(fault.Delay):
+		case <-time.After(f.Delay):
 		case <-r.Context().Done():
-		case <-b.closed:
 		}
 	}
-	if reply != nil && (fault.Lose == Nothing || fault.Lose == CutBody || fault.Lose == StallBody) {
+	if f.Status != 0 && (f.Lose == Nothing || f.Lose == CutBody || f.Lose == StallBody) {
 		header := w.Header()
-		maps.Copy(header, reply.header)
-		length := len(reply.body)
-		if fault.Lose != Nothing {
+		maps.Copy(header, f.Header)
+		length := len(f.Body)
+		if f.Lose != Nothing {
 			header.Set("Content-Length", strconv.Itoa(max(length, 1))) // an empty body can be cut too
 			length /= 2
 		}
-		w.WriteHeader(reply.status)
-		_, _ = strings.NewReader(reply.body[:length]).WriteTo(w) // a client that has gone away is no concern
+		w.WriteHeader(f.Status)
+		_, _ = io.WriteString(w, f.Body[:length]) // a client that has gone away is no concern
 		_ = http.NewResponseController(w).Flush()
 	}
-	switch fault.Lose {
+	switch f.Lose {
 	case Nothing:
 		return
 	case Stall, StallBody:
-		select {
-		case <-r.Context().Done():
-		case <-b.closed:
-		}
+		<-r.Context().Done()
 	case ResetConnection:
 		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
-			if tcp, ok := conn.(*net.TCPConn); ok {
-				_ = tcp.SetLinger(0) // so that Close resets
+			if resets, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+				_ = resets.SetLinger(0) // so that Close resets
 			}
 			_ = conn.Close()
 			return
 		}
+	case RefuseConnection:
+		panic("flashbacktest: RefuseConnection is for clients in memory; see Backend.Client")
 	case CutResponse, CutBody:
 	}
 	panic(http.ErrAbortHandler) // net/http closes the connection, or resets the HTTP/2 stream

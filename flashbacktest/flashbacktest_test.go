@@ -43,6 +43,13 @@ func start(t *testing.T) (*flashbacktest.Server, *raw) {
 	return server, &raw{t: t, server: server, hc: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 }
 
+// inMemory is start without sockets.
+func inMemory(t *testing.T) (*flashbacktest.Server, *raw) {
+	t.Helper()
+	server := &flashbacktest.Server{Backend: flashbacktest.NewBackend(), URL: "https://any.test"}
+	return server, &raw{t: t, server: server, hc: &http.Client{Transport: server}}
+}
+
 func (r *raw) request(ctx context.Context, method, path, token string) *http.Request {
 	r.t.Helper()
 	req, err := http.NewRequestWithContext(ctx, method, r.server.URL+path, nil)
@@ -263,9 +270,8 @@ func TestEachFaultAsAClientSeesIt(t *testing.T) {
 		{name: "an answer that is lost as a whole", fault: flashbacktest.Fault{Status: 403, Body: "x", Lose: flashbacktest.CutResponse}, err: io.EOF},
 		{name: "a delay", fault: flashbacktest.Fault{Delay: time.Millisecond}, applies: true, status: 200, body: activated},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			server, client := start(t)
+		play := func(t *testing.T, server *flashbacktest.Server, client *raw) {
+			t.Helper()
 			server.AddDeletedUser("user-1")
 			server.Script(tt.fault)
 			status, body, err := client.activate("user-1")
@@ -292,23 +298,37 @@ func TestEachFaultAsAClientSeesIt(t *testing.T) {
 			} else {
 				client.answers("user-1", 200, activated)
 			}
+		}
+		t.Run(tt.name+", over sockets", func(t *testing.T) {
+			t.Parallel()
+			server, client := start(t)
+			play(t, server, client)
+		})
+		t.Run(tt.name+", in memory", func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server, client := inMemory(t)
+				play(t, server, client)
+			})
 		})
 	}
 }
 
-func TestAStalledAnswerNeverComes(t *testing.T) {
+func TestAStalledResponseNeverComes(t *testing.T) {
 	t.Parallel()
 	for name, applies := range map[string]bool{"it was applied": true, "it was not applied": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, client := start(t)
-			server.AddDeletedUser("user-1")
-			server.Script(flashbacktest.Fault{Apply: applies, Lose: flashbacktest.Stall})
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // an answer would take one
-			defer cancel()
-			_, _, _, err := client.do(client.request(ctx, http.MethodPost, "/organization/users/user-1/activate", server.Token()))
-			require.ErrorIs(t, err, context.DeadlineExceeded)
-			assert.Equal(t, !applies, isDeleted(t, server.Backend, "user-1"))
+			synctest.Test(t, func(t *testing.T) {
+				server, client := inMemory(t)
+				server.AddDeletedUser("user-1")
+				server.Script(flashbacktest.Fault{Apply: applies, Lose: flashbacktest.Stall})
+				ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+				defer cancel()
+				_, _, _, err := client.do(client.request(ctx, http.MethodPost, "/organization/users/user-1/activate", server.Token()))
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				assert.Equal(t, !applies, isDeleted(t, server.Backend, "user-1"))
+			})
 		})
 	}
 }
@@ -780,8 +800,9 @@ func TestEachCallChangesWhatItShould(t *testing.T) {
 	require.NoError(t, err)
 	require.NotNil(t, got.DeletedAt)
 	assert.WithinDuration(t, time.Now(), *got.DeletedAt, time.Minute)
-	_, err = org.Users.Delete(ctx, created.ID)
-	require.ErrorIs(t, err, flashback.ErrBadRequest)
+	again, err := org.Users.Delete(ctx, created.ID)
+	require.NoError(t, err)
+	assert.True(t, again.Recovered, "a second delete at once looks like one that a proxy has sent twice")
 	list, err := org.Users.List(ctx)
 	require.NoError(t, err)
 	assert.Equal(t, []flashback.User{*got}, list.Deleted())
@@ -829,17 +850,15 @@ func TestACallerNeedsARoleAndTheSameOrganizationToChangeSomething(t *testing.T) 
 		second(high.Users.ResendInvitation(ctx, "stranger")),
 		second(high.Update(ctx, "org-2", flashback.OrganizationUpdate{Name: flashback.Ptr("x")})),
 		second(high.Get(ctx, "org-2")),
+		second(high.Users.Get(ctx, "stranger")),
+		second(low.Users.Get(ctx, "user-1")),
+		second(low.Users.List(ctx)),
 	} {
 		require.ErrorIs(t, err, flashback.ErrForbidden)
 	}
-	for _, err := range []error{
-		second(high.Users.Get(ctx, "stranger")),
-		second(high.Users.Delete(ctx, "nobody")),
-	} {
-		require.ErrorIs(t, err, flashback.ErrNotFound)
-	}
+	require.ErrorIs(t, second(high.Users.Delete(ctx, "nobody")), flashback.ErrNotFound)
 	assert.Equal(t, before, server.Users())
-	list, err := low.Users.List(ctx)
+	list, err := high.Users.List(ctx)
 	require.NoError(t, err)
 	for _, u := range list.Users {
 		assert.NotEqual(t, "stranger", u.ID)

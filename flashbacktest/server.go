@@ -4,12 +4,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"time"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
-// Server is a [Backend] on a loopback connection.
+// Server is a [Backend] on a loopback connection, for tests that want real sockets.
 type Server struct {
 	*Backend
 	// URL is the server's base URL, such as http://127.0.0.1:43210.
@@ -39,27 +38,15 @@ func NewServer() *Server {
 	return s
 }
 
-// Close ends the server and its connections.
-func (s *Server) Close() {
-	s.Backend.Close()
-	_ = s.server.Close() // the listener is all that could fail to close
-}
+// Close ends the server and its connections, also those that stall.
+func (s *Server) Close() { _ = s.server.Close() } // the listener is all that could fail to close
 
-// Client returns a client of the server, with the token of the owner of
-// [DefaultOrg]. Its waits between attempts are a millisecond or so; opts come
-// after this and can change it. It panics if an option is bad.
+// Client is [Backend.Client], but over the loopback connection.
 func (s *Server) Client(opts ...flashback.Option) *flashback.Client {
 	return s.ClientWithToken(s.Token(), opts...)
 }
 
 // ClientWithToken is [Server.Client] with another token; see [Backend.AddToken].
 func (s *Server) ClientWithToken(token string, opts ...flashback.Option) *flashback.Client {
-	client, err := flashback.NewClient(token, append([]flashback.Option{
-		flashback.WithBaseURL(s.URL),
-		flashback.WithBackoff(time.Millisecond, 4*time.Millisecond),
-	}, opts...)...)
-	if err != nil {
-		panic("flashbacktest: " + err.Error())
-	}
-	return client
+	return newClient(token, append([]flashback.Option{flashback.WithBaseURL(s.URL)}, opts...))
 }

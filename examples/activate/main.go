@@ -1,7 +1,7 @@
 // Command activate activates a user of a Flashback organization.
 //
 // Without an access token and without an argument it needs no set-up: it shows
-// what Activate makes of the documented answers, and of a lost one, on a fake
+// what Activate makes of the documented responses, and of a lost one, on a fake
 // backend.
 //
 //	go run ./examples/activate
@@ -12,25 +12,47 @@
 //
 //	go run ./examples/activate 550e8400-e29b-41d4-a716-446655440000
 //
-// The exit status is 0 on success and 1 on any error, which is on standard error.
+// The exit status is 0 on success, 1 if the user was not activated, 2 if the command
+// was used wrongly, and 3 if the outcome is unknown. Errors are on standard error.
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
 	"github.com/flashbacknetwork/flashback-go/flashbacktest"
 )
 
+// The exit statuses.
+const (
+	succeeded = iota
+	failed
+	misused
+	unknown
+)
+
+const usage = `Usage: activate [user-id]
+
+Activates the user with the ID. Without an ID and a token it shows on a fake
+backend what can come of that.
+
+  FLASHBACK_ACCESS_TOKEN  the access token
+  FLASHBACK_BASE_URL      the address of the backend, if it is not the documented one
+
+Exit status: 0 success, 1 failure, 2 wrong use, 3 outcome unknown.
+`
+
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	status := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(status)
@@ -38,25 +60,46 @@ func main() {
 
 // run is main with all that it needs, and returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	var err error
+	flags := flag.NewFlagSet("activate", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		_, _ = io.WriteString(stdout, usage)
+		return succeeded
+	}
 	switch token := getenv("FLASHBACK_ACCESS_TOKEN"); {
-	case token == "" && len(args) == 0:
+	case err != nil:
+		return report(stderr, misuseError{err})
+	case token == "" && flags.NArg() == 0:
 		err = tour(ctx, stdout)
 	case token == "":
-		err = errors.New("FLASHBACK_ACCESS_TOKEN is not set; set it, or give no user ID to see the tour")
-	case len(args) != 1:
-		err = errors.New("give one argument: the ID of the user to activate")
+		err = misuseError{errors.New("FLASHBACK_ACCESS_TOKEN is not set; set it, or give no user ID to see the tour")}
+	case flags.NArg() != 1:
+		err = misuseError{errors.New("give one argument: the ID of the user to activate")}
 	default:
-		err = activate(ctx, token, getenv("FLASHBACK_BASE_URL"), args[0], stdout)
+		err = activate(ctx, token, getenv("FLASHBACK_BASE_URL"), flags.Arg(0), stdout)
 	}
+	return report(stderr, err)
+}
+
+// misuseError is wrong use of the command.
+type misuseError struct{ error }
+
+// report writes an error, and returns the exit status.
+func report(stderr io.Writer, err error) int {
 	if err == nil {
-		return 0
+		return succeeded
 	}
 	_, _ = fmt.Fprintln(stderr, err) // there is nowhere else to report to
-	if errors.Is(err, flashback.ErrOutcomeUnknown) {
-		_, _ = fmt.Fprintln(stderr, "The user may be active by now. Run this again, or look at the user.")
+	var misuse misuseError
+	switch {
+	case errors.Is(err, flashback.ErrOutcomeUnknown):
+		_, _ = fmt.Fprintln(stderr, "The user may be active. Run this again, or look at the user.")
+		return unknown
+	case errors.As(err, &misuse), errors.Is(err, flashback.ErrInvalidArgument):
+		return misused
 	}
-	return 1
+	return failed
 }
 
 // activate activates a user on the real backend.
@@ -76,16 +119,15 @@ func activate(ctx context.Context, token, baseURL, userID string, stdout io.Writ
 	}
 	how := "by this call"
 	if activation.Recovered {
-		how = "most likely by this call; an answer was lost on the way"
+		how = "most likely by this call; a response was lost"
 	}
-	_, err = fmt.Fprintf(stdout, "User %q is active, %s. The server's words: %q\n", activation.UserID, how, activation.Message)
+	_, err = fmt.Fprintf(stdout, "User %q is active, %s. The server's message: %q\n", activation.UserID, how, activation.Message)
 	return err
 }
 
 // tour shows what can come of a call, on a fake backend.
 func tour(ctx context.Context, stdout io.Writer) error {
-	backend := flashbacktest.NewServer()
-	defer backend.Close()
+	backend := flashbacktest.NewBackend()
 	users := backend.Client().Organization.Users
 
 	var out strings.Builder
@@ -100,8 +142,8 @@ func tour(ctx context.Context, stdout io.Writer) error {
 	return err
 }
 
-// documented gets each of the documented answers.
-func documented(ctx context.Context, out *strings.Builder, backend *flashbacktest.Server, users *flashback.UsersService) error {
+// documented gets each of the documented responses.
+func documented(ctx context.Context, out *strings.Builder, backend *flashbacktest.Backend, users *flashback.UsersService) error {
 	backend.AddDeletedUser("deleted")
 	backend.AddUser(flashbacktest.User{ID: "active"})
 	backend.AddUser(flashbacktest.User{ID: "elsewhere", OrgID: "another-organization"})
@@ -109,8 +151,8 @@ func documented(ctx context.Context, out *strings.Builder, backend *flashbacktes
 	internal := flashbacktest.Respond(500, `{"success": false, "message": "Internal server error"}`)
 	backend.ScriptFor("unlucky", slices.Repeat([]flashbacktest.Fault{internal}, 5)...)
 
-	out.WriteString("\nThe documented answers\n\n")
-	fmt.Fprintf(out, "  %-9s  %-46s  %s\n", "user", "last answer", "result")
+	out.WriteString("\nThe documented responses\n\n")
+	fmt.Fprintf(out, "  %-9s  %-46s  %s\n", "user", "last response", "result")
 	for _, id := range []string{"deleted", "active", "elsewhere", "nobody", "unlucky"} {
 		activation, err := users.Activate(ctx, id)
 		if ctx.Err() != nil {
@@ -121,13 +163,13 @@ func documented(ctx context.Context, out *strings.Builder, backend *flashbacktes
 			fmt.Fprintf(out, "  %-9s  %-46s  %s\n", id, "200 "+activation.Message, "success")
 			continue
 		}
-		answer := fmt.Sprintf("%d %s", failure.StatusCode, failure.Message)
+		response := fmt.Sprintf("%d %s", failure.StatusCode, failure.Message)
 		if failure.Attempts > 1 {
-			answer += fmt.Sprintf(", %d times", failure.Attempts)
+			response += fmt.Sprintf(", %d times", failure.Attempts)
 		}
 		for _, kind := range kinds(err) {
-			fmt.Fprintf(out, "  %-9s  %-46s  %s\n", id, answer, kind)
-			id, answer = "", ""
+			fmt.Fprintf(out, "  %-9s  %-46s  %s\n", id, response, kind)
+			id, response = "", ""
 		}
 	}
 	return nil
@@ -153,8 +195,8 @@ func kinds(err error) []string {
 	return names
 }
 
-// lost gets no answer to a request that took effect.
-func lost(ctx context.Context, out *strings.Builder, backend *flashbacktest.Server, users *flashback.UsersService) error {
+// lost gets no response to a request that was applied.
+func lost(ctx context.Context, out *strings.Builder, backend *flashbacktest.Backend, users *flashback.UsersService) error {
 	backend.Reset()
 	backend.AddDeletedUser("lost")
 	backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse)) // for the next request alone
@@ -163,21 +205,21 @@ func lost(ctx context.Context, out *strings.Builder, backend *flashbacktest.Serv
 		return err
 	}
 
-	out.WriteString("\nThe lost answer: the backend acts, and the connection breaks\n\n")
+	out.WriteString("\nThe lost response: the request is applied, and the connection breaks\n\n")
 	for i, request := range backend.Requests() {
-		what := "changes nothing; the answer is 400 " + activation.Message
+		what := "changes nothing; the response is 400 " + activation.Message
 		if request.Applied {
-			what = "activates the user; no answer comes"
+			what = "activates the user; no response comes"
 		}
-		fmt.Fprintf(out, "  request %d        %s\n", i+1, what)
+		fmt.Fprintf(out, "  request %d          %s\n", i+1, what)
 	}
 	user, _ := backend.User("lost")
 	state := "is active"
 	if user.Deleted() {
 		state = "is deleted"
 	}
-	fmt.Fprintf(out, "  the user         %s, says the backend\n", state)
-	fmt.Fprintf(out, "  the last answer  read alone, reports a failure: %s\n", activation.Message)
-	fmt.Fprintf(out, "  Activate         reports success: Recovered=%t, Attempts=%d\n", activation.Recovered, activation.Attempts)
+	fmt.Fprintf(out, "  the user           %s, says the backend\n", state)
+	fmt.Fprintf(out, "  the last response  read alone, reports a failure: %s\n", activation.Message)
+	fmt.Fprintf(out, "  Activate           reports success: Recovered=%t, Attempts=%d\n", activation.Recovered, activation.Attempts)
 	return nil
 }

@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf8"
 
@@ -34,6 +38,14 @@ func environment(backend *flashbacktest.Server) map[string]string {
 	return map[string]string{"FLASHBACK_ACCESS_TOKEN": backend.Token(), "FLASHBACK_BASE_URL": backend.URL}
 }
 
+// TestMain is the command itself for a test that needs it as a process.
+func TestMain(m *testing.M) {
+	if os.Getenv("TEST_AS_COMMAND") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
 func TestTour(t *testing.T) {
 	t.Parallel()
 	got := command(t.Context(), nil)
@@ -46,10 +58,10 @@ func TestTour(t *testing.T) {
 		{"nobody", "404 User not found", "ErrNotFound"},
 		{"unlucky", "500 Internal server error, 5 times", "ErrServer"},
 		{"ErrOutcomeUnknown"},
-		{"request 1", "activates the user; no answer comes"},
-		{"request 2", "changes nothing; the answer is 400 User is not deleted"},
+		{"request 1", "activates the user; no response comes"},
+		{"request 2", "changes nothing; the response is 400 User is not deleted"},
 		{"the user", "is active, says the backend"},
-		{"the last answer", "read alone, reports a failure: User is not deleted"},
+		{"the last response", "read alone, reports a failure: User is not deleted"},
 		{"Activate", "reports success: Recovered=true, Attempts=2"},
 	} {
 		assert.Regexp(t, `(?m)^ +`+strings.Join(row, "  +")+`$`, got.stdout)
@@ -80,39 +92,39 @@ func TestOnABackend(t *testing.T) {
 	}{
 		"activated": {
 			args:     []string{"user-1"},
-			stdout:   "User \"user-1\" is active, by this call. The server's words: \"User activated successfully\"\n",
+			stdout:   "User \"user-1\" is active, by this call. The server's message: \"User activated successfully\"\n",
 			requests: 1,
 		},
 		"recovered": {
 			args:     []string{"user-1"},
 			faults:   []flashbacktest.Fault{flashbacktest.LoseResponse(flashbacktest.CutResponse)},
-			stdout:   "User \"user-1\" is active, most likely by this call; an answer was lost on the way. The server's words: \"User is not deleted\"\n",
+			stdout:   "User \"user-1\" is active, most likely by this call; a response was lost. The server's message: \"User is not deleted\"\n",
 			requests: 2,
 		},
 		"control characters of the server do not reach the terminal": {
 			args:     []string{"user-1"},
 			faults:   []flashbacktest.Fault{flashbacktest.Respond(http.StatusOK, `{"success": true, "message": "\u001b[2J"}`)},
-			stdout:   "User \"user-1\" is active, by this call. The server's words: \"\\x1b[2J\"\n",
+			stdout:   "User \"user-1\" is active, by this call. The server's message: \"\\x1b[2J\"\n",
 			requests: 1,
 		},
 		"a token with a newline": {
 			args:     []string{"user-1"},
 			token:    func(good string) string { return good + "\n" },
-			stdout:   "User \"user-1\" is active, by this call. The server's words: \"User activated successfully\"\n",
+			stdout:   "User \"user-1\" is active, by this call. The server's message: \"User activated successfully\"\n",
 			requests: 1,
 		},
 		"a failure": {
 			args:     []string{"nobody"},
 			status:   1,
-			stderr:   `"nobody": not found: User not found (HTTP 404)`,
+			stderr:   `"nobody": not found: User not found (`,
 			stderrNo: []string{"Run this again"},
 			requests: 1,
 		},
 		"an unknown outcome": {
 			args:     []string{"user-1"},
 			faults:   twice,
-			status:   1,
-			stderr:   "\nThe user may be active by now. Run this again, or look at the user.\n",
+			status:   3,
+			stderr:   "\nThe user may be active. Run this again, or look at the user.\n",
 			requests: 2,
 		},
 		"a bad token": {
@@ -125,25 +137,29 @@ func TestOnABackend(t *testing.T) {
 		"a token that can't be one": {
 			args:   []string{"user-1"},
 			token:  func(good string) string { return "Bearer " + good },
-			status: 1,
+			status: 2,
 			stderr: `the access token starts with "Bearer "; pass the token alone`,
 		},
 		"a token that is blank": {
 			args:   []string{"user-1"},
 			token:  func(string) string { return " \n" },
-			status: 1,
+			status: 2,
 			stderr: "the access token is empty",
 		},
 		"a bad base URL": {
 			args:    []string{"user-1"},
 			baseURL: "https://user:a-password@localhost",
-			status:  1,
+			status:  2,
 			stderr:  "the base URL has user info", stderrNo: []string{"a-password"},
 		},
-		"no ID":             {status: 1, stderr: "give one argument: the ID of the user to activate\n"},
-		"two IDs":           {args: []string{"user-1", "user-2"}, status: 1, stderr: "give one argument"},
-		"an empty ID":       {args: []string{""}, status: 1, stderr: "the ID is empty"},
-		"an ID alone":       {args: []string{"user-1"}, noToken: true, status: 1, stderr: "FLASHBACK_ACCESS_TOKEN is not set"},
+		"no ID":             {status: 2, stderr: "give one argument: the ID of the user to activate\n"},
+		"two IDs":           {args: []string{"user-1", "user-2"}, status: 2, stderr: "give one argument"},
+		"an empty ID":       {args: []string{""}, status: 2, stderr: "the ID is empty"},
+		"an ID alone":       {args: []string{"user-1"}, noToken: true, status: 2, stderr: "FLASHBACK_ACCESS_TOKEN is not set"},
+		"help":              {args: []string{"--help"}, stdout: usage},
+		"help beside an ID": {args: []string{"-h", "user-1"}, stdout: usage},
+		"an unknown flag":   {args: []string{"-force", "user-1"}, status: 2, stderr: "flag provided but not defined: -force"},
+		"an ID like a flag": {args: []string{"--", "-1"}, status: 1, stderr: "User not found", requests: 1},
 		"an ID like a path": {args: []string{"../user-1"}, status: 1, stderr: "User not found", requests: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -178,7 +194,7 @@ func TestOnABackend(t *testing.T) {
 	}
 }
 
-func TestCancelled(t *testing.T) {
+func TestCanceled(t *testing.T) {
 	t.Parallel()
 	const advice = "Run this again"
 
@@ -206,8 +222,32 @@ func TestCancelled(t *testing.T) {
 			return flashbacktest.Fault{Lose: flashbacktest.Stall}
 		})
 		got := command(ctx, environment(backend), "user-1")
-		assert.Equal(t, 1, got.status)
+		assert.Equal(t, 3, got.status)
 		assert.Contains(t, got.stderr, "context canceled")
 		assert.Contains(t, got.stderr, advice)
+	})
+
+	t.Run("by a signal", func(t *testing.T) {
+		t.Parallel()
+		if runtime.GOOS == "windows" {
+			t.Skip("has no SIGTERM")
+		}
+		backend := flashbacktest.New(t)
+		received := make(chan struct{})
+		backend.Decide(func(*http.Request) flashbacktest.Fault {
+			close(received)
+			return flashbacktest.Fault{Lose: flashbacktest.Stall}
+		})
+		process := exec.CommandContext(t.Context(), os.Args[0], "user-1") //nolint:gosec // The test runs itself.
+		process.Env = append(os.Environ(), "TEST_AS_COMMAND=1", "FLASHBACK_ACCESS_TOKEN="+backend.Token(), "FLASHBACK_BASE_URL="+backend.URL)
+		var stderr bytes.Buffer
+		process.Stderr = &stderr
+		require.NoError(t, process.Start())
+		<-received
+		require.NoError(t, process.Process.Signal(syscall.SIGTERM))
+		var exit *exec.ExitError
+		require.ErrorAs(t, process.Wait(), &exit)
+		assert.Equal(t, unknown, exit.ExitCode())
+		assert.Contains(t, stderr.String(), advice)
 	})
 }

@@ -93,7 +93,6 @@ func (d *demo) save(id string) {
 }
 
 func (d *demo) Close() {
-	d.Backend.Close()
 	d.server.Close()
 	_ = d.file.Close() // the system has all that was written
 }

@@ -1,10 +1,9 @@
-package flashback_test
+package proof_test
 
 import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -43,7 +43,10 @@ func FuzzUserID(f *testing.F) {
 		if errors.Is(err, flashback.ErrInvalidArgument) {
 			assert.Empty(t, received)
 			assert.Zero(t, e.Attempts)
-			refused := id == "" || id == "." || id == ".." || strings.ContainsFunc(id, unicode.IsControl)
+			shows := utf8.ValidString(id) && !strings.ContainsFunc(id, func(r rune) bool {
+				return !unicode.IsGraphic(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+			})
+			refused := strings.TrimSpace(id) == "" || id == "." || id == ".." || !shows
 			assert.True(t, refused, "%q could have been sent", id)
 			return
 		}
@@ -62,52 +65,59 @@ func FuzzUserID(f *testing.F) {
 	})
 }
 
-// FuzzAnswer plays any answer after a lost one and before the documented one,
-// and holds the verdict against the rules.
-func FuzzAnswer(f *testing.F) {
+// FuzzResponse plays any response after a lost one, or first, and then documented ones,
+// and holds the verdict against what HTTP and the documentation say.
+func FuzzResponse(f *testing.F) {
 	for _, body := range []string{
-		activated, `{"success":false,"message":"User is not deleted"}`, `{"message":"x"}`, `{"success":true}`, `{"error":"x"}`,
+		activated, notDeleted, `{"message":"x"}`, `{"success":true}`, `{"error":"x"}`, `{"error_code":"x"}`,
 		`{"success":"true"}`, `{"success":null,"message":null}`, `[]`, `null`, `"x"`, `{`, "", "<html>", "\xff", `{"message":"\u0000\n"}`,
 		`{"success":true,"message":"x"} trailing`, `{"success":1,"message":"x"}`, `{"Success":true}`, `{"success":true,"success":false}`,
+		`{"message":["a","b"]}`, "\xef\xbb\xbf" + notDeleted, `{"deletedAt":null,"id":"user-1"}`, `{"success":true,"data":{"id":"user-1","deletedAt":null}}`,
 	} {
-		for _, status := range []uint16{200, 204, 302, 400, 401, 403, 404, 408, 425, 429, 500, 501, 503, 505, 101, 999} {
-			f.Add(status, body, "Retry-After", "1", false)
+		for _, status := range []uint16{200, 202, 204, 302, 304, 400, 401, 403, 404, 408, 425, 429, 500, 501, 503, 505, 101, 999} {
+			f.Add(status, body, "Date", "Sat, 01 Jan 2000 00:00:00 GMT", false)
 			f.Add(status, body, "X-Request-Id", "r\x00\n", true)
 		}
 	}
 	f.Fuzz(func(t *testing.T, status uint16, body, name, value string, lostBefore bool) {
-		attempts := 0
-		transport := roundTripper(func(*http.Request) (*http.Response, error) {
-			attempts++
-			switch {
-			case lostBefore && attempts == 1:
-				return nil, io.ErrUnexpectedEOF
-			case !lostBefore && attempts == 1, lostBefore && attempts == 2:
-				return &http.Response{
-					StatusCode: int(status), Header: http.Header{name: {value}, "Retry-After": {"0"}}, Body: io.NopCloser(strings.NewReader(body)),
-				}, nil
+		activations := 0
+		respond := func(status int, body string) (*http.Response, error) {
+			return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
+		}
+		transport := roundTripper(func(req *http.Request) (*http.Response, error) {
+			if req.Method == http.MethodGet {
+				return respond(200, `{"id":"user-1","deletedAt":"2000-01-01T00:00:00.000Z"}`)
 			}
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(activated))}, nil
+			activations++
+			switch {
+			case lostBefore && activations == 1:
+				return nil, io.ErrUnexpectedEOF
+			case !lostBefore && activations == 1, lostBefore && activations == 2:
+				resp, err := respond(int(status), body)
+				resp.Header = http.Header{name: {value}, "Retry-After": {"0"}}
+				return resp, err
+			}
+			return respond(200, activated)
 		})
-		client, err := flashback.NewClient("access-token-1", flashback.WithBackoff(0, 0), flashback.WithHTTPClient(&http.Client{Transport: transport}))
-		require.NoError(t, err)
-		got, e := activateIn(t.Context(), client)
+		got, e := activateBy(t.Context(), clientOf(t, flashback.DefaultBaseURL, flashback.WithoutThrottling(), flashback.WithHTTPClient(&http.Client{Transport: transport})))
 
-		class := status / 100
-		retried := map[bool]int{false: 2, true: 3}[lostBefore] == attempts
+		again := map[bool]int{false: 2, true: 3}[lostBefore] == activations
+		mayRepeat := status < 100 || status > 599 || status/100 == 2 || status/100 == 5 || status == 408 || status == 425 || status == 429
+		mayBeApplied := lostBefore || status < 100 || status/100 == 2 || status >= 301 && status <= 303 || status == 408 || status >= 500
 		switch {
-		case class == 2 && !retried && e == nil:
+		case e == nil && again:
+			assert.True(t, mayRepeat, "a %d was repeated", status)
 			assert.False(t, got.Recovered)
 		case e == nil && got.Recovered:
 			assert.Equal(t, uint16(400), status)
 			assert.True(t, lostBefore)
 		case e == nil:
-			assert.True(t, retried, "a %d passed for a success", status)
-			assert.True(t, class == 2 || class == 5 || status == 408 || status == 425 || status == 429, "a %d was retried", status)
+			assert.Equal(t, uint16(2), status/100, "a %d passed for a success", status)
 		default:
-			assert.Equal(t, lostBefore, e.OutcomeUnknown)
-			assert.False(t, retried)
 			assert.Equal(t, int(status), e.StatusCode)
+			assert.False(t, again)
+			assert.True(t, !e.OutcomeUnknown || mayBeApplied, "unknown after a %d", status)
+			assert.True(t, e.OutcomeUnknown || !lostBefore, "definite after a lost response and a %d", status)
 			checkErrorText(t, e)
 		}
 	})
@@ -117,37 +127,56 @@ func FuzzAnswer(f *testing.F) {
 func checkErrorText(t *testing.T, e *flashback.Error) {
 	t.Helper()
 	text := e.Error()
-	assert.NotContains(t, text, "access-token-1")
+	assert.NotContains(t, text, aToken)
 	assert.False(t, strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }), "%q", text)
 	assert.LessOrEqual(t, len([]rune(text)), 500)
 }
 
-// FuzzRetryAfter holds the wait against the cap, in fake time.
+// FuzzRetryAfter holds the wait against the limit, in fake time.
 func FuzzRetryAfter(f *testing.F) {
 	for _, value := range []string{
-		"0", "1", "60", "61", "-1", "+1", "1.5", "1e3", "9223372036", "9223372037", "99999999999999999999", "", " 7 ", "0x10", "٣",
+		"0", "1", "60", "61", "-1", "+1", "1.5", ".5", "1.", "1e3", "9223372036", "9223372037", "99999999999999999999", "", " 7 ", "0x10", "٣",
 		"Sat, 01 Jan 2000 00:00:09 GMT", "Saturday, 01-Jan-00 00:00:09 GMT", "Sat Jan  1 00:00:09 2000", "Fri, 31 Dec 9999 23:59:59 GMT",
 		"Mon, 01 Jan 0001 00:00:00 GMT", "soon",
 	} {
-		f.Add(value, "")
-		f.Add(value, "Sat, 01 Jan 2000 00:00:00 GMT")
+		for _, throttles := range []bool{false, true} {
+			f.Add(value, "", uint16(429), throttles)
+			f.Add(value, "Sat, 01 Jan 2000 00:00:00 GMT", uint16(503), throttles)
+		}
 	}
-	f.Fuzz(func(t *testing.T, value, date string) {
+	f.Fuzz(func(t *testing.T, value, date string, status uint16, throttles bool) {
+		if status != 503 {
+			status = 429
+		}
 		synctest.Test(t, func(t *testing.T) {
-			client := mocked(t, answers(answer(429, "", "Retry-After", value, "Date", date), answer(200, activated)), flashback.WithBackoff(time.Second, time.Second))
+			opts := []flashback.Option{flashback.WithBackoff(time.Second, time.Second)}
+			if !throttles {
+				opts = append(opts, flashback.WithoutThrottling())
+			}
+			requests := 0
+			client := clientOf(t, flashback.DefaultBaseURL, append(opts, flashback.WithHTTPClient(&http.Client{
+				Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+					if requests++; requests > 1 {
+						return fromMemory(req)
+					}
+					return &http.Response{
+						StatusCode: int(status), Header: http.Header{"Retry-After": {value}, "Date": {date}}, Body: http.NoBody,
+					}, nil
+				}),
+			}))...)
 			start := time.Now()
-			got, err := activateIn(t.Context(), client)
+			got, err := activateBy(t.Context(), client)
 			waited := time.Since(start)
 			if err != nil {
-				require.ErrorIs(t, err, flashback.ErrRateLimited)
+				assert.Equal(t, int(status), err.StatusCode)
 				assert.Zero(t, waited)
+				assert.Equal(t, 1, requests)
 				assert.Greater(t, err.RetryAfter, time.Minute)
-				assert.LessOrEqual(t, err.RetryAfter, time.Duration(math.MaxInt64))
 				return
 			}
 			assert.Equal(t, 2, got.Attempts)
-			assert.Greater(t, waited, time.Duration(0))
-			assert.LessOrEqual(t, waited, time.Minute)
+			assert.Positive(t, waited)
+			assert.LessOrEqual(t, waited, time.Minute+5*time.Second, "with jitter")
 		})
 	})
 }
@@ -164,7 +193,7 @@ func FuzzBaseURL(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, base string) {
 		var sent *url.URL
-		client, err := flashback.NewClient("access-token-1", flashback.WithBaseURL(base), flashback.WithHTTPClient(&http.Client{
+		client, err := flashback.NewClient(aToken, flashback.WithBaseURL(base), flashback.WithHTTPClient(&http.Client{
 			Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 				sent = req.URL
 				return nil, context.Canceled
@@ -196,7 +225,7 @@ func FuzzBaseURL(f *testing.F) {
 // no error quotes one.
 func FuzzToken(f *testing.F) {
 	for _, token := range []string{
-		"access-token-1", "", " ", "t\n", "\tt", "a b", "Bearer x", "bearer x", "Bearer ", "Bearer", "BEARER\u00a0x", "a\x00b", "a\x7fb", "a\u0085b", "ü", "\xff",
+		aToken, "", " ", "t\n", "\tt", "a b", "Bearer x", "bearer x", "Bearer ", "Bearer", "BEARER\u00a0x", "a\x00b", "a\x7fb", "a\u0085b", "ü", "\xff",
 	} {
 		f.Add(token)
 	}
@@ -215,7 +244,7 @@ func FuzzToken(f *testing.F) {
 			}
 			return
 		}
-		_, failure := activateIn(t.Context(), client)
+		_, failure := activateBy(t.Context(), client)
 		assert.Equal(t, "Bearer "+token, sent)
 		assert.False(t, strings.ContainsFunc(sent[len("Bearer "):], func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }))
 		if len(token) > 12 {

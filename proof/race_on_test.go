@@ -1,5 +1,5 @@
 //go:build race
 
-package flashback_test
+package proof_test
 
 const raceEnabled = true

@@ -1,0 +1,290 @@
+package call
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/flashbacknetwork/flashback-go/internal/attempt"
+	"github.com/flashbacknetwork/flashback-go/internal/redact"
+	"github.com/flashbacknetwork/flashback-go/internal/throttle"
+	"github.com/flashbacknetwork/flashback-go/internal/verdict"
+)
+
+const maxBody = 1 << 20 // bytes of a response's body that are read, after decompression
+
+// call is one call, or the read-back of one.
+type call struct {
+	client   *Client
+	ctx      context.Context
+	op       *Op
+	in       *Input
+	readBack bool
+	before   int // attempts of the call that it reads back for
+	begun    time.Time
+	request  retryablehttp.Request // in the call, and not beside it, it costs no allocation; so does response
+	response Response
+	secrets  *redact.Secrets
+	token    string
+	asked    bool // the token is that of the next attempt
+	state    verdict.State
+	next     next
+	failure  error // of the last attempt; nil if its response was complete
+	outcome  Outcome
+}
+
+// errStop keeps an attempt from being made. The call knows why.
+var errStop = errors.New("stop")
+
+// Do carries out a call.
+func (c *Client) Do(ctx context.Context, op *Op, in *Input) Outcome {
+	all := new(struct { // in one allocation
+		call    call
+		input   Input
+		secrets redact.Secrets
+	})
+	all.input = *in
+	all.call = call{client: c, ctx: ctx, op: op, in: &all.input, secrets: &all.secrets}
+	run := &all.call
+	run.next.max = c.Retry.Max
+	run.secrets.AddPassword(in.Password)
+	run.do() //nolint:contextcheck // The call has it.
+	return run.finish()
+}
+
+func (c *call) do() {
+	c.begun, c.state = time.Now(), verdict.New(c.op.Rule)
+	if c.outcome.Invalid = c.newRequest(context.WithValue(c.ctx, key{}, c)); c.outcome.Invalid != nil {
+		return
+	}
+	if c.prepare(c.request.Request) == nil {
+		// What Do returns is less than the call knows: it drops the last response where the
+		// context ended during a wait.
+		_, _ = c.client.retrier.Do(&c.request) //nolint:bodyclose // attempt has read and closed it.
+	}
+	if c.next.waiting {
+		c.stop(c.ended())
+	}
+	if c.outcome.Reasons == nil && c.state.Next() == verdict.LookBack {
+		c.lookBack() // no attempt follows
+	}
+	c.giveBack()
+}
+
+// prepare waits before the next attempt, and for its turn; then it reads back, if that
+// is to come first, and gets the token. The waits come before, since what is read and
+// got before a wait may be stale after it.
+func (c *call) prepare(req *http.Request) error {
+	if c.next.waiting && !sleep(c.ctx, c.next.wait) {
+		return errStop
+	}
+	c.next.waiting = false
+	if !c.awaitTurn() {
+		return errStop
+	}
+	if c.state.Next() == verdict.LookBack {
+		c.lookBack()
+	}
+	if c.state.Next() == verdict.Stop && c.outcome.Attempts > 0 || !c.asked && !c.askToken() {
+		c.turnOver(throttle.Unknown)
+		return errStop
+	}
+	req.Header = http.Header{} // an empty one, because http.Client copies what is in it, for redirects
+	return nil
+}
+
+// attempt makes one attempt.
+func (c *call) attempt(req *http.Request) (*http.Response, error) {
+	if c.ctx.Err() != nil {
+		c.turnOver(throttle.Unknown)
+		c.stop(c.ended())
+		return nil, errStop
+	}
+	c.setHeader(req)
+	c.asked, c.next.unsent = false, false
+	c.outcome.Attempts++
+	limit := c.op.MaxBody
+	if limit == 0 {
+		limit = maxBody
+	}
+	begun := time.Now()
+	result := c.client.Sender.Do(req, limit, c.op.Rule.Repeat == verdict.NotIdempotent)
+	c.record(result)
+	if c.logs(slog.LevelDebug) {
+		c.log(slog.LevelDebug, "flashback: attempt", append(c.described(), slog.Duration("duration", time.Since(begun)))...)
+	}
+	if result.Err != nil {
+		return nil, result.Err // net/http logs a response that comes with an error
+	}
+	return result.Response, nil
+}
+
+// record adds an attempt to what the call knows.
+func (c *call) record(r attempt.Result) {
+	c.failure, c.outcome.RetryAfter = r.Err, 0
+	if r.Response != nil {
+		if c.op.Rule.Repeat != verdict.Safe {
+			c.client.Clock.observe(r.Response.Header)
+		}
+		c.response = Response{Status: r.Response.StatusCode, Header: r.Response.Header, Body: r.Body, Cut: r.Err != nil}
+		c.outcome.Response = &c.response
+		c.outcome.RetryAfter = retryAfter(r.Response.Header)
+	}
+	var a verdict.Attempt
+	switch {
+	case r.Err == nil:
+		a = c.outcome.Response.understand(c.op, c.in).Attempt()
+		c.outcome.Found = c.outcome.Response.Found
+	case r.TooLarge:
+		a = verdict.TooLarge
+	case r.Sent:
+		a = verdict.Lost
+	case r.Hopeless:
+		a = verdict.Unsendable
+	}
+	c.state = c.state.After(a, r.Repeated)
+	switch {
+	case c.throttled():
+		c.turnOver(throttle.Refused)
+	case c.state.Heard():
+		c.turnOver(throttle.Accepted)
+	default:
+		c.turnOver(throttle.Unknown)
+	}
+}
+
+// lookBack reads back what the attempts have done.
+func (c *call) lookBack() {
+	read := &call{
+		client: c.client, ctx: c.ctx, op: c.op.ReadBack.Op, in: &Input{ID: c.in.ID, Wanted: c.in.Wanted}, readBack: true, before: c.outcome.Attempts, secrets: c.secrets,
+	}
+	read.next.max = max(0, c.next.max-c.outcome.Attempts)
+	read.do()
+	found := read.outcome
+	c.outcome.Attempts += found.Attempts
+	c.outcome.Throttled += found.Throttled
+	reading := verdict.Unreadable
+	switch {
+	case read.state.Verdict() == verdict.Success && older(found.Response.Header, c.begun):
+		if c.op.Rule.Repeat == verdict.Idempotent && c.state.Ahead() == verdict.TryAgain {
+			reading = verdict.NotDone // it tells nothing, but to repeat the request is harmless
+		}
+	case read.state.Verdict() == verdict.Success:
+		reading = c.op.ReadBack.Judge(found.Found, c.client.Clock.at(c.begun, found.Response.Header))
+	case c.notFound() && read.notFound():
+		reading = verdict.Absent
+	}
+	c.state = c.state.AfterReadBack(reading)
+	switch reading {
+	case verdict.Done:
+		c.outcome.Response, c.outcome.Found, c.failure = found.Response, found.Found, nil
+	case verdict.Unreadable:
+		c.stop(Reason{Why: ReadBackFailed, Text: "the read-back told nothing: " + read.told()})
+		c.outcome.Reasons = append(c.outcome.Reasons, found.Reasons...)
+		c.outcome.RetryAfter = max(c.outcome.RetryAfter, found.RetryAfter)
+	case verdict.Other:
+		c.stop(Reason{Why: ReadBackFailed, Text: "the read-back found something else in its place"})
+	case verdict.Unread, verdict.NotDone, verdict.Absent:
+	}
+}
+
+func (c *call) notFound() bool {
+	return c.failure == nil && c.outcome.Response != nil && c.outcome.Response.Status == http.StatusNotFound
+}
+
+// told says what came of a read-back.
+func (c *call) told() string {
+	switch {
+	case c.failure != nil:
+		return kept(c.secrets, c.failure.Error(), maxKept)
+	case c.outcome.Response != nil:
+		return fmt.Sprintf("HTTP %d %s", c.outcome.Response.Status, kept(c.secrets, c.outcome.Response.Message, maxKept))
+	}
+	return "it was not sent"
+}
+
+// askToken asks for the token of the next attempt.
+func (c *call) askToken() bool {
+	token, err := c.client.Token(c.ctx)
+	if err != nil {
+		if c.ctx.Err() != nil {
+			c.stop(c.ended()) // the source need not say so
+		}
+		c.stop(c.foreign(NoToken, err))
+		return false
+	}
+	c.token, c.asked = token, true
+	c.secrets.AddToken(token)
+	return true
+}
+
+func (c *call) stop(r Reason) { c.outcome.Reasons = append(c.outcome.Reasons, r) }
+
+// finish makes the outcome, with nothing in it that is secret.
+func (c *call) finish() Outcome {
+	o := &c.outcome
+	o.Verdict = c.state.Verdict()
+	r := o.Response
+	switch o.Verdict {
+	case verdict.Success, verdict.Recovered:
+		r.Message = kept(c.secrets, r.Message, maxKept)
+		if c.in.KeepHeader {
+			r.Header = c.secrets.Header(r.Header)
+		}
+	case verdict.Failure, verdict.Unknown:
+		if r != nil {
+			r.redact(c.secrets)
+		}
+		if c.failure != nil && !c.ofContext(c.failure) {
+			c.stop(c.foreign(NetworkFailed, c.failure))
+		}
+		if o.Attempts > 0 {
+			o.URL = visible(c.request.URL)
+		}
+	}
+	if o.Verdict == verdict.Recovered {
+		c.log(slog.LevelInfo, "flashback: recovered", slog.String("message", r.Message))
+	}
+	if c.logs(slog.LevelDebug) {
+		c.log(slog.LevelDebug, "flashback: call", append(c.described(), slog.Duration("duration", time.Since(c.begun)))...)
+	}
+	return *o
+}
+
+func (c *call) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	c.client.LogCall(c.ctx, level, msg, c.op.Name, c.in.ID, c.before+c.outcome.Attempts, attrs...)
+}
+
+func (c *call) logs(level slog.Level) bool {
+	return c.client.Log != nil && c.client.Log.Enabled(c.ctx, level)
+}
+
+// described are the attributes of what came of the last attempt.
+func (c *call) described() []slog.Attr {
+	switch r := c.outcome.Response; {
+	case c.failure != nil:
+		return []slog.Attr{slog.String("error", kept(c.secrets, c.failure.Error(), maxLogged))}
+	case r != nil:
+		attrs := []slog.Attr{slog.Int("status", r.Status)}
+		if id := RequestID(r.Header); id != "" {
+			attrs = append(attrs, slog.String("request_id", kept(c.secrets, id, maxLogged)))
+		}
+		return attrs
+	}
+	return nil // nothing was sent
+}
+
+// LogCall logs a record about a call.
+func (c *Client) LogCall(ctx context.Context, level slog.Level, msg, op, id string, attempts int, attrs ...slog.Attr) {
+	if c.Log == nil {
+		return
+	}
+	c.Log.LogAttrs(ctx, level, msg, append([]slog.Attr{
+		slog.String("op", op), slog.String("id", id), slog.Int("attempts", attempts),
+	}, attrs...)...)
+}

@@ -1,0 +1,55 @@
+package call
+
+import (
+	"time"
+
+	"github.com/flashbacknetwork/flashback-go/internal/verdict"
+)
+
+// Op is an operation: an endpoint, and what is known about repeating it.
+type Op struct {
+	Name   string // in errors and logs
+	Method string
+	Path   string // escaped; {id} stands for the ID
+	Rule   verdict.Rule
+
+	// AlreadySo is the documented message of a 400 that says that it is so already.
+	AlreadySo string
+	// Documented are all documented messages of a 400, and what they are to errors.Is.
+	Documented map[string]error
+	Query      string // encoded
+	// Read reads what the call is for from a body that is valid JSON. Its error says what
+	// is missing, which fails the call if it is required. A [MisfitError] says that the
+	// response is the server's all the same, so that another attempt would not help.
+	Read     func(body []byte, in *Input) (any, error)
+	Required bool // but in a 204, if that may be Empty
+	Empty    bool
+	// MaxBody is how many bytes of a response's body are read; 0 is 1 MiB.
+	MaxBody int64
+
+	// ReadBack settles what the rule has settled by a read-back.
+	ReadBack *ReadBack
+}
+
+// MisfitError is the error of a body that is what the operation reads, but not what was
+// asked for.
+type MisfitError struct{ What string }
+
+func (e MisfitError) Error() string { return e.What }
+
+// ReadBack is a read that tells whether an operation was applied.
+type ReadBack struct {
+	Op *Op
+	// Judge judges what Op has read: begun is when the call began, by the server's clock.
+	Judge func(found any, begun time.Time) verdict.Reading
+}
+
+// Input is what the caller gives to a call.
+type Input struct {
+	ID       string
+	Body     []byte // JSON; nil for none
+	Password string // in the body: a secret
+	Wanted   any    // what the body asks for, as the read-back needs it
+
+	KeepHeader bool // that of a success too
+}

@@ -1,0 +1,53 @@
+package call
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// newRequest builds the request of a call, all but its header, which is made anew
+// for each attempt.
+func (c *call) newRequest(ctx context.Context) error {
+	u := c.client.BaseURL
+	escaped := strings.Replace(c.op.Path, "{id}", url.PathEscape(c.in.ID), 1)
+	plain, err := url.PathUnescape(escaped)
+	if err != nil {
+		return err
+	}
+	if plain != escaped || u.RawPath != "" {
+		u.RawPath = u.EscapedPath() + escaped
+	}
+	u.Path += plain
+	u.RawQuery = c.op.Query
+	c.request.Request = (&http.Request{
+		Method:     c.op.Method,
+		URL:        &u,
+		Host:       u.Host,
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+	}).WithContext(ctx)
+	if c.in.Body == nil {
+		return nil
+	}
+	return c.request.SetBody(c.in.Body) // with GetBody: net/http needs it where a connection turns out to be closed
+}
+
+// setHeader completes a header that is one attempt's alone: the token may differ
+// from attempt to attempt, and net/http may still be reading that of an attempt
+// that was given up.
+func (c *call) setHeader(req *http.Request) {
+	h := req.Header
+	values := [...]string{"application/json", "Bearer " + c.token, c.client.UserAgent, "no-cache"} // one allocation for all
+	h["Accept"] = values[0:1:1]
+	h["Authorization"] = values[1:2:2]
+	h["User-Agent"] = values[2:3:3]
+	if c.readBack {
+		h["Cache-Control"] = values[3:4:4]
+	}
+	if req.ContentLength > 0 {
+		h["Content-Type"] = values[0:1:1]
+	}
+}

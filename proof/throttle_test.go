@@ -1,0 +1,232 @@
+package proof_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/flashbacknetwork/flashback-go/internal/throttle"
+)
+
+// A crowd is clients that share a server, each with workers that make the client's part of the calls.
+type crowd struct {
+	name                    string
+	limit                   func() limit
+	latency                 time.Duration // 0: 10 ms
+	refusal                 int           // 0: 429
+	clients, workers, calls int
+	starts                  time.Duration // after the full minute
+	deadline                time.Duration // of each call
+
+	// What this module's throttle keeps to.
+	lost     int
+	over     float64 // times the ideal time
+	fairness float64
+	runs     int // of which the median counts
+}
+
+type score struct {
+	lost, requests int
+	over           float64 // times the ideal time
+	fairness       float64 // the first client's end over the last one's
+	server         *server
+}
+
+// play lets a crowd make its calls, in fake time.
+func (c crowd) play(t *testing.T, of func(crowd, limit) strategy) score {
+	t.Helper()
+	var result score
+	synctest.Test(t, func(t *testing.T) {
+		<-time.After(c.starts)
+		limited := c.limit()
+		s := &server{limit: limited, latency: cmp.Or(c.latency, 10*time.Millisecond), refusal: cmp.Or(c.refusal, http.StatusTooManyRequests)}
+		began := time.Now()
+		ends := make([]time.Duration, c.clients)
+		var lost atomic.Int64
+		var everybody sync.WaitGroup
+		for i := range c.clients {
+			one := of(c, limited)(s)
+			var begun atomic.Int64
+			var workers sync.WaitGroup
+			for range c.workers {
+				work := func() {
+					for begun.Add(1) <= int64(c.calls/c.clients) {
+						ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(c.deadline, 24*time.Hour))
+						if one.call(ctx) != nil {
+							lost.Add(1)
+						}
+						cancel()
+					}
+				}
+				workers.Go(work)
+			}
+			everybody.Go(func() {
+				workers.Wait()
+				ends[i] = time.Since(began)
+			})
+		}
+		everybody.Wait()
+		result = score{
+			lost: int(lost.Load()), requests: s.requests, server: s,
+			over:     time.Since(began).Seconds() / limited.ideal(c.calls, began).Seconds(),
+			fairness: slices.Min(ends).Seconds() / slices.Max(ends).Seconds(),
+		}
+	})
+	return result
+}
+
+// median plays a crowd several times.
+func (c crowd) median(t *testing.T, of func(crowd, limit) strategy) score {
+	t.Helper()
+	var scores []score
+	for range max(1, c.runs) {
+		scores = append(scores, c.play(t, of))
+	}
+	middle := func(value func(a score) float64) float64 {
+		slices.SortFunc(scores, func(a, b score) int { return cmp.Compare(value(a), value(b)) })
+		return value(scores[len(scores)/2])
+	}
+	return score{
+		over:     middle(func(a score) float64 { return a.over }),
+		fairness: middle(func(a score) float64 { return a.fairness }),
+		requests: int(middle(func(a score) float64 { return float64(a.requests) })),
+		lost:     int(middle(func(a score) float64 { return float64(a.lost) })),
+		server:   scores[0].server,
+	}
+}
+
+var strategies = []struct {
+	name string
+	of   func(crowd, limit) strategy
+}{
+	{"throttle", func(crowd, limit) strategy {
+		return func(rt http.RoundTripper) client {
+			return &throttled{rt, &throttle.Throttle{FirstWait: 250 * time.Millisecond}}
+		}
+	}},
+	{"none", func(crowd, limit) strategy {
+		return func(rt http.RoundTripper) client { return &unpaced{transport: rt} }
+	}},
+	{"gate", func(crowd, limit) strategy {
+		return func(rt http.RoundTripper) client { return &gated{transport: rt} }
+	}},
+	{"adaptive", func(crowd, limit) strategy {
+		return func(rt http.RoundTripper) client { return &adaptive{transport: rt} }
+	}},
+	{"oracle", func(c crowd, l limit) strategy {
+		return func(rt http.RoundTripper) client {
+			each := 0.98 * l.perSecond() / float64(c.clients)
+			return &spaced{transport: rt, interval: time.Duration(float64(time.Second) / each)}
+		}
+	}},
+}
+
+func minute(size int, tells bool) func() limit {
+	return func() limit { return &window{size: size, period: time.Minute, tells: tells} }
+}
+
+func tokens(b bucket) func() limit {
+	return func() limit {
+		fresh := b
+		return &fresh
+	}
+}
+
+// crowds are all that the throttle must stand.
+func crowds() []crowd {
+	at200 := bucket{rate: 200, burst: 20, after: time.Second}
+	list := []crowd{
+		{name: "60 a minute, exact", limit: minute(60, true), clients: 1, workers: 64, calls: 600, over: 1.1},
+		{name: "60 a minute, exact", limit: minute(60, true), clients: 1, workers: 256, calls: 1200, over: 1.1},
+		{name: "60 a minute, silent", limit: minute(60, false), clients: 1, workers: 8, calls: 600, lost: 10, over: 1.5},
+		{name: "600 a minute, silent", limit: minute(600, false), clients: 1, workers: 64, calls: 6000, lost: 10, over: 1.5},
+		{name: "bucket 0.5 a second, exact", limit: tokens(bucket{rate: .5, burst: 5, after: -1}), clients: 1, workers: 8, calls: 300, over: 1.3},
+		{name: "bucket 0.5 a second, silent", limit: tokens(bucket{rate: .5, burst: 5}), clients: 1, workers: 8, calls: 300, lost: 10, over: 1.3},
+	}
+	for _, workers := range []int{32, 256, 512, 1024, 6000} {
+		list = append(list, crowd{name: "bucket 200 a second, 1 s", limit: tokens(at200), clients: 1, workers: workers, calls: 6000, over: 1.3})
+	}
+	for _, rate := range []float64{50, 100, 200} {
+		blocks := bucket{rate: rate, burst: 20, blocks: 10 * time.Second}
+		extends := blocks
+		extends.extends = true
+		over := 2.0
+		if rate > 50 {
+			over = 3.5 // a block or two are most of the time
+		}
+		list = append(list,
+			crowd{name: fmt.Sprintf("bucket %v a second, blocks 10 s", rate), limit: tokens(blocks), clients: 1, workers: 8, calls: 3200, over: over},
+			crowd{name: fmt.Sprintf("bucket %v a second, extends", rate), limit: tokens(extends), clients: 1, workers: 8, calls: 3200, over: over})
+	}
+	busy := func(latency time.Duration) func() limit {
+		return func() limit { return &inFlight{most: 20, latency: latency} }
+	}
+	return append(list,
+		crowd{name: "20 in flight, 10 ms", limit: busy(10 * time.Millisecond), clients: 1, workers: 64, calls: 3000, over: 4},
+		crowd{name: "20 in flight, 100 ms", limit: busy(100 * time.Millisecond), latency: 100 * time.Millisecond, clients: 1, workers: 64, calls: 3000, over: 1.6},
+		crowd{name: "20 in flight, 10 ms", limit: busy(10 * time.Millisecond), clients: 8, workers: 8, calls: 3000, over: 6},
+		crowd{name: "20 in flight, 100 ms", limit: busy(100 * time.Millisecond), latency: 100 * time.Millisecond, clients: 8, workers: 8, calls: 3000, over: 1.6, runs: 5},
+		crowd{name: "bucket 200 a second, 1 s", limit: tokens(at200), clients: 8, workers: 8, calls: 9600, over: 1.3, fairness: 0.4, runs: 5},
+		crowd{name: "window 200 a second, 1 s", limit: func() limit { return &window{size: 200, period: time.Second, tells: true} }, clients: 8, workers: 8, calls: 9600, over: 1.4, fairness: 0.6, runs: 5},
+		crowd{name: "1000 an hour", limit: func() limit { return &window{size: 1000, period: time.Hour, tells: true} }, clients: 1, workers: 32, calls: 3000, lost: 2000, over: 0.1},
+		crowd{name: "503, bucket 200 a second", limit: tokens(at200), refusal: http.StatusServiceUnavailable, clients: 1, workers: 32, calls: 3000, over: 1.4},
+		crowd{name: "5 s each, 400 a second", limit: tokens(bucket{rate: 400, burst: 40, after: time.Second}), clients: 1, workers: 1000, calls: 1000, deadline: 5 * time.Second, over: 5},
+	)
+}
+
+func TestNobodyWhoIsThrottledIsLost(t *testing.T) {
+	t.Parallel()
+	list := crowds()
+	lines := make([]string, len(list))
+	t.Cleanup(func() {
+		t.Logf("lost, requests per call, time over the ideal, fairness\n%-28s", "")
+		for _, line := range lines {
+			t.Log(line)
+		}
+	})
+	for i, c := range list {
+		t.Run(fmt.Sprintf("%s, %d×%d, %d", c.name, c.clients, c.workers, c.calls), func(t *testing.T) {
+			t.Parallel()
+			var line strings.Builder
+			fmt.Fprintf(&line, "%-24s %d×%-4d %5d", c.name, c.clients, c.workers, c.calls)
+			for _, s := range strategies {
+				if s.name != "throttle" && (testing.Short() || c.workers > 512) {
+					continue
+				}
+				if s.name != "throttle" {
+					c.runs = 1
+				}
+				got := c.median(t, s.of)
+				fmt.Fprintf(&line, " | %s %4d %5.2f %5.2f %4.2f", s.name, got.lost, float64(got.requests)/float64(c.calls), got.over, got.fairness)
+				if s.name == "throttle" {
+					if c.lost == 2000 {
+						assert.LessOrEqual(t, got.requests, 1040)
+					}
+					assert.LessOrEqual(t, got.lost, c.lost, "lost")
+					assert.LessOrEqual(t, got.over, c.over, "time over the ideal")
+					assert.GreaterOrEqual(t, got.fairness, c.fairness, "fairness")
+				}
+			}
+			lines[i] = line.String()
+		})
+	}
+}
+
+func TestWhoIsNotThrottledIsLost(t *testing.T) {
+	t.Parallel()
+	for _, c := range crowds() {
+		if c.workers == 512 {
+			assert.Positive(t, c.play(t, strategies[1].of).lost)
+		}
+	}
+}
