@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Tests this module as CI does: with nginx and the race detector, showing the
-# table of counts.
+# Tests this module as CI does: with nginx, HAProxy and the race detector, showing
+# the table of counts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-PATH=$PATH:/usr/sbin:/sbin # where nginx is, and an ordinary user's PATH is not
+PATH=$PATH:/usr/sbin:/sbin # where these are, and an ordinary user's PATH is not
 export CGO_ENABLED=1       # the race detector needs it
 
 missing=()
-command -v nginx >/dev/null || missing+=(nginx)
+for proxy in nginx haproxy; do
+	command -v $proxy >/dev/null || missing+=($proxy)
+done
 cc=$(go env CC)
 command -v "${cc%% *}" >/dev/null || missing+=(gcc libc6-dev)
 if ((${#missing[@]})); then
@@ -16,7 +18,7 @@ if ((${#missing[@]})); then
 		printf 'proxytest needs %s: install it, on Debian with apt-get install\n' "${missing[*]}" >&2
 		exit 1
 	fi
-	# The tests start an nginx of their own; the system's would only take port 80.
+	# The tests start proxies of their own; the system's would only take ports.
 	policy=/usr/sbin/policy-rc.d
 	if [[ ! -e $policy ]]; then
 		trap 'rm -f "$policy"' EXIT

@@ -1,6 +1,6 @@
 module github.com/flashbacknetwork/flashback-go/proxytest
 
-go 1.25.0
+go 1.26.0
 
 replace github.com/flashbacknetwork/flashback-go => ../
 

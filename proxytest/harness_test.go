@@ -1,6 +1,7 @@
 package proxytest_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +13,11 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"os"
+	"os/exec"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -32,25 +35,34 @@ const (
 	workers    = 32
 	stepCalls  = 50 // calls between two disturbances, so that a slow machine has as many
 	maxRetries = 6
-	foreignOrg = "org-2"
+	foreignOrg = "foreign"
 )
 
 // scenario is a network between the client and the fake, and what goes wrong in it.
 type scenario struct {
 	t       *testing.T
 	backend *flashbacktest.Backend
-	url     string // where the client connects
+	tokens  map[string]string // of the owners, by organization
+	url     string            // where the client connects
 	opts    []flashback.Option
 	pause   time.Duration  // at most, of a worker before a call
 	disturb func(step int) // called every stepCalls calls, from one goroutine
-	call    func(context.Context, string) (*flashback.Activation, error)
+	op      *operation
+	ask     func(context.Context, int) told // of a client that is not the SDK
+	repeats bool                            // the proxy may send a request of this operation again
+	stale   bool                            // the proxy may answer a read with what was before the call
 	closers []func()
 }
 
-func newScenario(t *testing.T) *scenario {
+func newScenario(t *testing.T, op *operation) *scenario {
 	t.Helper()
-	s := &scenario{t: t, backend: flashbacktest.NewBackend()}
-	s.atEnd(s.backend.Close)
+	s := &scenario{t: t, op: op, backend: flashbacktest.NewBackend(), tokens: map[string]string{}}
+	for i := range calls {
+		if id := "owner-of-" + org(i); s.tokens[org(i)] == "" {
+			s.backend.AddUser(flashbacktest.User{ID: id, Email: id, OrgID: org(i), Role: flashback.RoleOwner})
+			s.tokens[org(i)] = s.backend.AddToken(id)
+		}
+	}
 	return s
 }
 
@@ -61,8 +73,8 @@ func (s *scenario) atEnd(f func()) { s.closers = append(s.closers, f) }
 // patient keeps a slow machine from looking like a fault.
 func (s *scenario) patient() { s.opts = append(s.opts, flashback.WithAttemptTimeout(time.Minute)) }
 
-// lose lets one request in n act and loses its answer in one of the ways, and
-// drops one in n before it acts.
+// lose lets one request in n be applied and loses its response in one of the ways,
+// and drops one in n before it is applied.
 func (s *scenario) lose(n int, ways ...flashbacktest.Loss) {
 	s.backend.Decide(func(*http.Request) flashbacktest.Fault {
 		switch rand.IntN(n) {
@@ -75,66 +87,77 @@ func (s *scenario) lose(n int, ways ...flashbacktest.Loss) {
 	})
 }
 
-// kind is what a user is before the call.
-type kind int
-
-const (
-	deleted kind = iota
-	active
-	foreign
-	nobody
-)
-
-func kindOf(i int) kind {
-	return [...]kind{deleted, deleted, deleted, deleted, deleted, deleted, active, foreign, nobody, nobody}[i%10]
+// faulty starts a backend to stand behind a proxy, and returns its address.
+func (s *scenario) faulty() string {
+	s.goWrong()
+	return s.serve(false, plainServer).addr
 }
 
-func userID(i int) string { return fmt.Sprintf("user-%d", i) }
+// goWrong lets about every tenth request be applied and its connection cut, and a
+// few fail in other ways.
+func (s *scenario) goWrong() {
+	ways := []flashbacktest.Loss{flashbacktest.CutResponse, flashbacktest.CutResponse, flashbacktest.ResetConnection, flashbacktest.CutBody}
+	const unavailable = `{"success": false, "message": "Service unavailable"}`
+	s.backend.Decide(func(*http.Request) flashbacktest.Fault {
+		switch rand.IntN(40) {
+		case 0, 1, 2, 3:
+			return flashbacktest.LoseResponse(ways[rand.IntN(len(ways))])
+		case 4:
+			return flashbacktest.Drop()
+		case 5:
+			return flashbacktest.ApplyThenRespond(http.StatusServiceUnavailable, unavailable)
+		case 6:
+			return flashbacktest.Respond(http.StatusServiceUnavailable, unavailable)
+		}
+		return flashbacktest.None()
+	})
+	s.patient()
+}
 
 // result is one call: what the caller was told, and what the trace saw.
 type result struct {
-	activation *flashback.Activation
-	err        error
-	sent       atomic.Bool // an attempt was given a connection, so that it may have gone out
-	took       time.Duration
+	told
+	sent        atomic.Int32 // requests that were given a connection, so that they may have gone out
+	took        time.Duration
+	unavoidable bool
 }
 
 // tally is one line of the table.
 type tally struct {
 	name                      string
+	op                        *operation
 	wrong                     int
+	unavoidable               int // calls that are wrong as no client can avoid
+	repeated                  int // calls of which the backend received more requests than the client sent
 	retried, recovered        int // calls
-	failed, unknown           int // calls without the answer that the user deserves; all definite, all unknown
-	gaveUp                    int // of these, with retries left and no answer of the backend
+	failed, unknown           int // calls without the response that the user deserves; all definite, all unknown
+	gaveUp                    int // of these, with retries left and no response of the backend
 	attempts, connections     int
 	elapsed, slowest          time.Duration
+	complaints                map[complaint]int
 	firstWrong, firstGivingUp string
 }
 
 func (s *scenario) run() tally {
 	s.t.Helper()
 	for i := range calls {
-		switch kindOf(i) {
-		case deleted:
-			s.backend.AddDeletedUser(userID(i))
-		case active:
-			s.backend.AddUser(flashbacktest.User{ID: userID(i)})
-		case foreign:
-			s.backend.AddUser(flashbacktest.User{ID: userID(i), OrgID: foreignOrg})
-		case nobody:
-		}
+		s.op.kindOf(i).add(s.backend, i)
 	}
-	call := s.call
-	if call == nil {
-		client, err := flashback.NewClient(s.backend.Token(), append([]flashback.Option{
+	ask := s.ask
+	if ask == nil {
+		client, err := flashback.NewClient("", append([]flashback.Option{
 			flashback.WithBaseURL(s.url),
+			flashback.WithTokenSource(func(ctx context.Context) (string, error) {
+				call, _ := ctx.Value(callKey{}).(int)
+				return s.tokens[org(call)], nil
+			}),
 			flashback.WithMaxRetries(maxRetries),
 			flashback.WithBackoff(5*time.Millisecond, 40*time.Millisecond),
 			flashback.WithAttemptTimeout(time.Second),
 			flashback.WithRetryBudget(-1),
 		}, s.opts...)...)
 		require.NoError(s.t, err)
-		call = client.Organization.Users.Activate
+		ask = func(ctx context.Context, i int) told { return s.op.ask(ctx, client.Organization.Users, i) }
 	}
 
 	var (
@@ -156,14 +179,14 @@ func (s *scenario) run() tally {
 	})
 	// The first call goes alone: net/http dials once for each request that finds no
 	// connection, before it knows that one HTTP/2 connection will do for all.
-	results[0].make(s.t.Context(), userID(0), call, &connections)
+	results[0].make(s.t.Context(), 0, ask, &connections)
 	for range workers {
 		work.Go(func() {
 			for i := next.Add(1); i < calls; i = next.Add(1) {
 				if s.pause > 0 {
 					<-time.After(rand.N(s.pause))
 				}
-				results[i].make(s.t.Context(), userID(int(i)), call, &connections)
+				results[i].make(s.t.Context(), int(i), ask, &connections)
 				if ended.Add(1)%stepCalls == 0 {
 					select {
 					case steps <- struct{}{}:
@@ -186,110 +209,69 @@ func (s *scenario) run() tally {
 	return sum
 }
 
-func (r *result) make(ctx context.Context, id string, call func(context.Context, string) (*flashback.Activation, error), connections *atomic.Int64) {
+// callKey is a context's key of the number of the call.
+type callKey struct{}
+
+func (r *result) make(ctx context.Context, i int, ask func(context.Context, int) told, connections *atomic.Int64) {
 	began := time.Now()
-	r.activation, r.err = call(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	r.told = ask(httptrace.WithClientTrace(context.WithValue(ctx, callKey{}, i), &httptrace.ClientTrace{
 		ConnectDone: func(_, _ string, err error) {
 			if err == nil {
 				connections.Add(1)
 			}
 		},
-		GotConn: func(httptrace.GotConnInfo) { r.sent.Store(true) },
-	}), id)
+		GotConn: func(httptrace.GotConnInfo) { r.sent.Add(1) },
+	}), i)
 	r.took = time.Since(began)
 }
 
-// truth is what the fake knows of one user's calls.
-type truth struct {
-	received, acted int
-	activeNow       bool
-}
-
 func (s *scenario) check(results []result) tally {
-	truths := make(map[string]truth, calls)
-	for _, request := range s.backend.Requests() {
-		is := truths[request.Path]
-		is.received++
-		if request.Applied {
-			is.acted++
-		}
-		truths[request.Path] = is
-	}
-	var sum tally
+	w := s.op.look(s.backend)
+	sum := tally{op: s.op, complaints: map[complaint]int{}}
 	for i := range results {
 		r := &results[i]
-		is := truths["/organization/users/"+userID(i)+"/activate"]
-		user, exists := s.backend.User(userID(i))
-		is.activeNow = exists && !user.Deleted()
-		if complaint := r.judge(kindOf(i), is); complaint != "" {
+		is := s.op.truth(w, i)
+		sent := int(r.sent.Load())
+		complaint := s.op.judge(r.told, is, sent, s.repeats)
+		switch {
+		case complaint == "":
+		case s.unavoidable(complaint, is, sent):
+			sum.unavoidable++
+			r.unavoidable = true
+		default:
 			sum.wrong++
-			sum.firstWrong = fmt.Sprintf("%s (kind %d): %s; truth %+v, told %+v %v", userID(i), kindOf(i), complaint, is, r.activation, r.err)
+			sum.complaints[complaint]++
+			sum.firstWrong = fmt.Sprintf("%s: %s; truth %+v, told %+v", userID(i), complaint, is, r.told)
 		}
-		sum.add(r)
+		sum.add(r, is)
 	}
 	return sum
 }
 
-// judge tells what is wrong with what the caller was told, or "".
-func (r *result) judge(before kind, is truth) string {
-	if r.err == nil {
-		switch {
-		case !is.activeNow:
-			return "a success, and the user is not active"
-		case !r.activation.Recovered && is.acted == 0:
-			return "a success of this call, and no attempt acted"
-		case is.received > r.activation.Attempts:
-			return "more requests than attempts"
-		}
-		return ""
-	}
-	var e *flashback.Error
-	if !errors.As(r.err, &e) {
-		return "not an *Error"
-	}
-	final := !e.OutcomeUnknown
-	switch {
-	case final && is.acted > 0:
-		return "a definite failure, and an attempt acted"
-	case !final && !r.sent.Load() && is.received == 0:
-		return "an unknown outcome, and nothing was sent"
-	case errors.Is(e, flashback.ErrOutcomeUnknown) == final:
-		return "OutcomeUnknown and ErrOutcomeUnknown differ"
-	case errors.Is(e, flashback.ErrUserNotDeleted) && (before != active || !final):
-		return "said to have been active"
-	case errors.Is(e, flashback.ErrNotFound) && before != nobody:
-		return "said not to exist"
-	case errors.Is(e, flashback.ErrForbidden) && before != foreign:
-		return "said to be another organization's"
-	case errors.Is(e, context.DeadlineExceeded), errors.Is(e, context.Canceled):
-		return "the caller's context is blamed"
-	case is.received > e.Attempts:
-		return "more requests than attempts"
-	}
-	return ""
-}
-
-func (sum *tally) add(r *result) {
+func (sum *tally) add(r *result, is truth) {
 	sum.slowest = max(sum.slowest, r.took)
 	var (
 		e        *flashback.Error
 		attempts int
 	)
 	if r.err == nil {
-		attempts = r.activation.Attempts
-		if r.activation.Recovered {
+		attempts = r.attempts
+		if attempts == 0 {
+			attempts = int(r.sent.Load())
+		}
+		if r.recovered {
 			sum.recovered++
 		}
 	} else if errors.As(r.err, &e) {
 		attempts = e.Attempts
-		answered := errors.Is(e, flashback.ErrUserNotDeleted) || errors.Is(e, flashback.ErrNotFound) || errors.Is(e, flashback.ErrForbidden)
+		settled := r.unavoidable || sum.op.settled(e, is.before)
 		switch {
 		case e.OutcomeUnknown:
 			sum.unknown++
-		case !answered:
+		case !settled:
 			sum.failed++
 		}
-		if !answered && attempts <= maxRetries {
+		if !settled && attempts <= maxRetries {
 			sum.gaveUp++
 			sum.firstGivingUp = r.err.Error()
 		}
@@ -298,32 +280,57 @@ func (sum *tally) add(r *result) {
 	if attempts > 1 {
 		sum.retried++
 	}
+	if is.received+is.read > max(attempts, int(r.sent.Load())) { // net/http may have read back again
+		sum.repeated++
+	}
 }
 
 // table is printed by TestMain.
 var table []tally
 
-// try runs one case. Cases run one at a time, so that a goroutine that is left is
-// a case's own.
+// try plays one case with activate. Cases run one at a time, so that a goroutine
+// that is left is a case's own.
 func try(t *testing.T, name string, lay func(s *scenario), want func(is *assert.Assertions, sum tally)) {
 	t.Helper()
-	t.Run(name, func(t *testing.T) {
-		s := newScenario(t)
-		lay(s)
-		sum := s.run()
-		sum.name = name
-		table = append(table, sum)
-		if s.call == nil {
-			assert.Zero(t, sum.wrong, "%s", sum.firstWrong)
+	t.Run(name, func(t *testing.T) { play(t, name, &activate, lay, want) })
+}
+
+// tryAll plays one case with every operation.
+func tryAll(t *testing.T, name string, lay func(s *scenario), want func(is *assert.Assertions, sum tally)) {
+	t.Helper()
+	for _, op := range operations {
+		t.Run(name+"/"+op.name, func(t *testing.T) { play(t, name, op, lay, want) })
+	}
+}
+
+func play(t *testing.T, name string, op *operation, lay func(s *scenario), want func(is *assert.Assertions, sum tally)) {
+	t.Helper()
+	s := newScenario(t, op)
+	lay(s)
+	sum := s.run()
+	sum.name = name
+	table = append(table, sum)
+	if s.ask == nil {
+		assert.Zero(t, sum.wrong, "%v, such as %s", sum.complaints, sum.firstWrong)
+		if !s.stale || !op.readsBack() {
 			assert.Zero(t, sum.gaveUp, "%s", sum.firstGivingUp)
 		}
-		want(assert.New(t), sum)
-		assert.NoError(t, goleak.Find(
-			// Toxiproxy leaves some of its own behind.
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
-			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
-		))
-	})
+	}
+	want(assert.New(t), sum)
+	assert.NoError(t, goleak.Find(
+		// Toxiproxy leaves some of its own behind.
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
+	))
+}
+
+// bites wants the faults that a proxy leaves over: of those that return a user, no
+// success tells that it is recovered.
+func bites(is *assert.Assertions, sum tally) {
+	retries(is, sum)
+	if sum.op == &activate || sum.op == &remove {
+		is.Positive(sum.recovered, "no response was lost after it was applied")
+	}
 }
 
 // retries wants faults that made calls retry.
@@ -331,18 +338,18 @@ func retries(is *assert.Assertions, sum tally) {
 	is.Positive(sum.retried, "no fault bit")
 }
 
-// recovers wants faults that lost answers of requests that had acted.
+// recovers wants faults that lost responses of requests that had been applied.
 func recovers(is *assert.Assertions, sum tally) {
 	retries(is, sum)
-	is.Positive(sum.recovered, "no answer was lost after acting")
+	is.Positive(sum.recovered, "no response was lost after it was applied")
 }
 
 func TestMain(m *testing.M) {
 	code := m.Run()
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "case\tcalls\twrong\trecovered\tfailed\tunknown\tgave up\trequests/call\tconnections\tslowest\tseconds")
+	_, _ = fmt.Fprintln(w, "case\toperation\tcalls\twrong\tunavoidable\trepeated\trecovered\tfailed\tunknown\tgave up\trequests/call\tconnections\tslowest\tseconds")
 	for _, c := range table {
-		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%.2f\t%d\t%.2f\t%.1f\n", c.name, calls, c.wrong, c.recovered, c.failed, c.unknown,
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.2f\t%d\t%.2f\t%.1f\n", c.name, c.op.name, calls, c.wrong, c.unavoidable, c.repeated, c.recovered, c.failed, c.unknown,
 			c.gaveUp, float64(c.attempts)/calls, c.connections, c.slowest.Seconds(), c.elapsed.Seconds())
 	}
 	_ = w.Flush()
@@ -409,6 +416,49 @@ func (o *origin) replace() {
 
 func plainServer() *http.Server {
 	return &http.Server{ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+}
+
+// start runs a proxy that listens on addr until the end.
+func (s *scenario) start(addr, name string, args ...string) *os.Process {
+	s.t.Helper()
+	binary, err := exec.LookPath(name)
+	if err != nil {
+		binary, err = exec.LookPath("/usr/sbin/" + name)
+	}
+	require.NoError(s.t, err, "these tests need %[1]s: install it, on Debian with apt-get install %[1]s", name)
+	ctx, stop := context.WithCancel(context.Background())
+	proxy := exec.CommandContext(ctx, binary, args...) //nolint:gosec // Nobody else chooses these.
+	var output bytes.Buffer
+	proxy.Stdout, proxy.Stderr = &output, &output
+	proxy.Cancel = func() error { return proxy.Process.Signal(syscall.SIGTERM) }
+	proxy.WaitDelay = 5 * time.Second
+	require.NoError(s.t, proxy.Start())
+	s.atEnd(func() {
+		stop()
+		_ = proxy.Wait() // it was told to end
+	})
+	eventually(s.t, func() error {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			err = conn.Close()
+		}
+		return err
+	})
+	s.t.Cleanup(func() {
+		if s.t.Failed() {
+			s.t.Logf("the end of the output of %s:\n%s", name, output.Bytes()[max(0, output.Len()-2000):])
+		}
+	})
+	return proxy.Process
+}
+
+// freeAddr is an address that nobody listens on.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	return listener.Addr().String()
 }
 
 // eventually tries until try succeeds, for at most ten seconds.

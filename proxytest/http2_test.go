@@ -112,9 +112,10 @@ type forwarder struct {
 	listener net.Listener
 	ended    sync.WaitGroup
 
-	mu    sync.Mutex
-	conns []net.Conn
-	quiet chan struct{} // closed when the connections there are fall silent
+	mu     sync.Mutex
+	conns  []net.Conn
+	quiet  chan struct{} // closed when the connections there are fall silent
+	ending bool
 }
 
 func (s *scenario) forward(to string) *forwarder {
@@ -136,6 +137,9 @@ func (s *scenario) forward(to string) *forwarder {
 			f.mu.Lock()
 			f.conns = append(f.conns, client, server)
 			quiet := f.quiet
+			if f.ending { // nobody else closes these
+				_, _ = client.Close(), server.Close()
+			}
 			f.mu.Unlock()
 			f.ended.Go(func() { pass(server, client, nil) })
 			f.ended.Go(func() { pass(client, server, quiet) })
@@ -144,6 +148,7 @@ func (s *scenario) forward(to string) *forwarder {
 	s.atEnd(func() {
 		_ = listener.Close()
 		f.mu.Lock()
+		f.ending = true
 		for _, conn := range f.conns {
 			_ = conn.Close()
 		}

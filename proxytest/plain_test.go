@@ -2,6 +2,7 @@ package proxytest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -29,12 +30,12 @@ func TestPlain(t *testing.T) {
 	})
 	try(t, "plain: idle connections closed", func(s *scenario) {
 		s.pause = 2 * time.Millisecond
-		s.url = "http://" + s.serve(false, closingIdle).addr
+		s.url = "http://" + s.serve(false, clossyIdle).addr
 	}, recovers)
-	try(t, "plain: answers lost", lossy, recovers)
-	try(t, "control: retryablehttp defaults, answers lost", func(s *scenario) {
+	try(t, "plain: responses lost", lossy, recovers)
+	tryAll(t, "control: retryablehttp defaults, responses lost", func(s *scenario) {
 		lossy(s)
-		s.call = s.byDefaults()
+		s.ask = s.byDefaults()
 	}, func(is *assert.Assertions, sum tally) {
 		is.Positive(sum.wrong, "the check finds nothing")
 	})
@@ -45,9 +46,9 @@ func lossy(s *scenario) {
 	s.url = "http://" + s.serve(false, plainServer).addr
 }
 
-// closingIdle closes a connection at some time after it has become idle, be there
+// clossyIdle closes a connection at some time after it has become idle, be there
 // a request on it by then or not.
-func closingIdle() *http.Server {
+func clossyIdle() *http.Server {
 	server := plainServer()
 	server.ConnState = func(conn net.Conn, state http.ConnState) {
 		if state == http.StateIdle && rand.IntN(4) == 0 {
@@ -57,31 +58,40 @@ func closingIdle() *http.Server {
 	return server
 }
 
-// byDefaults activates users as a client on retryablehttp's defaults does, and
-// tells its findings in the library's terms.
-func (s *scenario) byDefaults() func(context.Context, string) (*flashback.Activation, error) {
+// byDefaults calls as a client on retryablehttp's defaults does, and tells its
+// findings in the library's terms.
+func (s *scenario) byDefaults() func(context.Context, int) told {
 	client := retryablehttp.NewClient()
 	client.Logger = nil
 	client.RetryWaitMin, client.RetryWaitMax = 5*time.Millisecond, 40*time.Millisecond
-	return func(ctx context.Context, id string) (*flashback.Activation, error) {
+	return func(ctx context.Context, i int) told {
 		var attempts int
+		failed := func(err error) told { return told{err: &flashback.Error{Attempts: attempts, Err: err}} }
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(string) { attempts++ }})
-		req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, s.url+"/organization/users/"+id+"/activate", nil)
-		if err != nil {
-			return nil, err
+		var body any // nil for none
+		if s.op.body != nil {
+			text, err := json.Marshal(s.op.body(i))
+			if err != nil {
+				return failed(err)
+			}
+			body = text
 		}
-		req.Header.Set("Authorization", "Bearer "+s.backend.Token())
+		req, err := retryablehttp.NewRequestWithContext(ctx, s.op.method, s.url+s.op.path(i), body)
+		if err != nil {
+			return failed(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+s.tokens[org(i)])
 		resp, err := client.Do(req)
 		if err != nil {
-			return nil, &flashback.Error{Attempts: attempts, Err: err}
+			return failed(err)
 		}
 		defer resp.Body.Close()
 		if _, err := io.ReadAll(resp.Body); err != nil {
-			return nil, &flashback.Error{Attempts: attempts, Err: err}
+			return failed(err)
 		}
-		if resp.StatusCode != http.StatusOK {
-			return nil, &flashback.Error{Attempts: attempts, Err: errors.New(resp.Status)}
+		if resp.StatusCode >= http.StatusMultipleChoices {
+			return failed(errors.New(resp.Status))
 		}
-		return &flashback.Activation{Attempts: attempts}, nil
+		return told{attempts: attempts}
 	}
 }
