@@ -94,7 +94,6 @@ func measureVerdicts(t *testing.T, c caller) (v verdicts, failed error) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
 		h := &theatre{backend: flashbacktest.NewBackend()}
-		defer h.backend.Close()
 		h.backend.Decide(func(*http.Request) flashbacktest.Fault {
 			defer h.attempted()
 			return h.next().fault

@@ -1,6 +1,6 @@
 // Command benchmarks makes the same call with this SDK, by hand and with other
 // SDKs, and writes what it measured as REPORT.md with charts beside it, and a
-// summary into the README. It fails if this SDK breaks one of its limits.
+// summary into docs/comparison.md. It fails if this SDK breaks one of its limits.
 package main
 
 import (
@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	quick = flag.Bool("quick", false, "measure briefly, to see that it works, and leave the README")
+	quick = flag.Bool("quick", false, "measure briefly, to see that it works, and leave docs/comparison.md")
 	out   = flag.String("out", ".", "the directory to write to")
 )
 

@@ -25,23 +25,23 @@ func (r *results) write(dir string) error {
 }
 
 const (
-	readme = "../README.md"
+	target = "../docs/comparison.md"
 	begin  = "<!-- from here: go run . in benchmarks -->\n"
 	end    = "<!-- to here -->"
 )
 
-// show puts the summary and the charts in the README.
+// show puts the summary and the charts in the page of the comparison.
 func (r *results) show() error {
-	page, err := os.ReadFile(readme)
+	text, err := os.ReadFile(target)
 	if err != nil {
 		return err
 	}
-	before, rest, found := strings.Cut(string(page), begin)
+	before, rest, found := strings.Cut(string(text), begin)
 	_, after, foundEnd := strings.Cut(rest, end)
 	if !found || !foundEnd {
-		return fmt.Errorf("%s has no place for the comparison", readme)
+		return fmt.Errorf("%s has no place for the comparison", target)
 	}
-	return os.WriteFile(readme, []byte(before+begin+r.summary()+end+after), 0o644) //nolint:gosec // It is for everyone to read.
+	return os.WriteFile(target, []byte(before+begin+r.summary()+end+after), 0o644) //nolint:gosec // It is for everyone to read.
 }
 
 func (r *results) summary() string {
@@ -56,7 +56,7 @@ func (r *results) summary() string {
 	fmt.Fprintf(&b, "%s on %s, %s. Verdicts: %d calls, one for every sequence of one or two faults. Times: those by hand are 1.\n\n",
 		runtime.Version(), processor(), time.Now().UTC().Format(time.DateOnly), r.verdicts[hand].calls)
 	for _, chart := range []string{"verdicts", "dead", "connections", "time", "allocations"} {
-		fmt.Fprintf(&b, "![%s](benchmarks/%s.svg)\n", chart, chart)
+		fmt.Fprintf(&b, "![%s](../benchmarks/%s.svg)\n", chart, chart)
 	}
 	return b.String()
 }
