@@ -67,6 +67,9 @@ func userOf(object []byte) User {
 			u.OrgRoles = nil
 			for element := range jsonvalue.Elements(value) {
 				if role, ok := readRole(element); ok {
+					if u.OrgRoles == nil {
+						u.OrgRoles = make([]Role, 0, 4) // there are five
+					}
 					u.OrgRoles = append(u.OrgRoles, role)
 				}
 			}
@@ -143,12 +146,20 @@ func readDeletedAt(body []byte, in *call.Input) (any, error) {
 
 // readList reads a list of users.
 func readList(body []byte, _ *call.Input) (any, error) {
-	data := member(body, "data")
+	var data []byte
+	list := &UserList{}
+	for key, value := range jsonvalue.Members(body) {
+		switch string(key) {
+		case "data":
+			data = value
+		case "total":
+			list.Total, _ = jsonvalue.Int(value)
+		}
+	}
 	if jsonvalue.Kind(data) != '[' {
 		return nil, errors.New("no list in its data")
 	}
-	list := &UserList{Users: []User{}}
-	list.Total, _ = jsonvalue.Int(member(body, "total"))
+	list.Users = make([]User, 0, min(max(0, list.Total), len(data)/len(`{"id":"x"},`)))
 	for element := range jsonvalue.Elements(data) {
 		user := userOf(element)
 		if user.ID == "" {

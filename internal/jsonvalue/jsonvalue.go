@@ -90,9 +90,14 @@ func cut(text []byte) (value, rest []byte) {
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '"':
-			for i++; text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
+			for begun := i; ; {
+				i += 1 + bytes.IndexByte(text[i+1:], '"')
+				escapes := 0
+				for escapes < i-begun-1 && text[i-1-escapes] == '\\' {
+					escapes++
+				}
+				if escapes%2 == 0 {
+					break
 				}
 			}
 		case '{', '[':
