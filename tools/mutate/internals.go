@@ -359,7 +359,6 @@ var internals = slices.Concat(
 		{"a clock that goes back takes nothing", "max(0, now.Sub(b.at).Seconds())", "now.Sub(b.at).Seconds()"},
 		{"it refills once", "b.at = now", "_ = now"},
 		{"it refills to its size", "min(b.size, b.left+max(", "max(b.left, b.left+max("},
-		{"it is given back to its size", "min(b.size, b.left+n)", "b.left + n"},
 	}...),
 	in("internal/throttle/throttle.go", [][3]string{
 		{"a refusal holds all calls back", "state&1 == 0 {", "true {"},

@@ -26,7 +26,11 @@ func main() {
 	}
 }
 
-func run(only string) error {
+func run(filter string) error {
+	only, err := regexp.Compile(filter)
+	if err != nil {
+		return err
+	}
 	root, err := filepath.Abs("..")
 	if err != nil {
 		return err
@@ -49,7 +53,7 @@ func run(only string) error {
 	}
 	begun, tried, bad := time.Now(), 0, 0
 	for _, m := range append(mutants, all...) {
-		if !strings.Contains(m.file+" "+m.rule, only) {
+		if !only.MatchString(m.file + " " + m.rule) {
 			continue
 		}
 		tried++
