@@ -370,7 +370,7 @@ var internals = slices.Concat(
 		{"no call waits longer than it would", "case t.asked.Sub(t.now) > w.most, left > max(w.most, ownMost):", "case false:"},
 		{"those who were told the same moment differ", "rand.N(min(wait/10, maxJitter) + 1)", "rand.N(time.Duration(1))"},
 		{"waits without a Retry-After double", "first<<min(t.row-1, 20)", "first<<0"},
-		{"what nobody waits for is forgotten", "if len(t.queue) == 0 && now.Sub(t.busy) > quiet {", "if false {"},
+		{"what nobody waits for is forgotten", "if len(t.queue) == 0 && now.Sub(t.busy) > quiet {", "if len(t.queue) == 0 && now.Sub(t.busy) > quiet && false {"},
 		{"a call that leaves lets the next one look", "if first := w.index == 0; w.index >= 0 {", "if first := false; w.index >= 0 {"},
 		{"a clock that goes back is another one", "if now.Before(t.now) {", "if false {"},
 	}...),
