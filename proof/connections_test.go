@@ -137,24 +137,6 @@ func TestManyWorkersShareFewConnections(t *testing.T) {
 	assert.LessOrEqual(t, opened.Load(), int64(128))
 }
 
-// A cap on connections would let calls wait within their own attempt's timeout.
-func TestACrowdIsNotLostToAQueueForConnections(t *testing.T) {
-	t.Parallel()
-	server := served(t, func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-time.After(300 * time.Millisecond):
-			respondActivated(w, r)
-		case <-r.Context().Done():
-		}
-	})
-	n, timeout := 500, 2*time.Second
-	if raceEnabled || testing.Short() {
-		n, timeout = 200, 3*time.Second
-	}
-	client := clientOf(t, server.URL, flashback.WithAttemptTimeout(timeout), flashback.WithMaxRetries(0))
-	workers(t, client, n, 1)
-}
-
 func TestOneCallsFailureLeavesTheConnectionsOfOthers(t *testing.T) {
 	t.Parallel()
 	backend := flashbacktest.NewBackend()

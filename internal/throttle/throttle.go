@@ -97,8 +97,6 @@ func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass
 	w.deadline, _ = ctx.Deadline()
 	t.enter(w)
 	defer t.leave(w)
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
 	for {
 		wait, err := t.ask(w)
 		if err != nil {
@@ -109,8 +107,7 @@ func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass
 		}
 		var due <-chan time.Time
 		if wait > 0 {
-			timer.Reset(wait)
-			due = timer.C
+			due = time.After(wait)
 		}
 		select {
 		case <-due:
@@ -139,10 +136,10 @@ func (t *Throttle) Done(pass Pass, outcome Outcome, retryAfter time.Duration) {
 			}
 		}
 	case Accepted:
-		t.pace.accepted(now, pass.waited)
 		if current && t.row > 0 {
 			t.open(now)
 		}
+		t.pace.accepted(now, pass.waited, current)
 	case Unknown:
 	}
 }
@@ -185,7 +182,7 @@ func (t *Throttle) extend(asked time.Time) {
 // open goes on after refusals in a row: those who probed in vain are in their places again.
 func (t *Throttle) open(now time.Time) {
 	t.pace.reopen(now, max(now.Sub(t.closed), t.FirstWait))
-	t.row, t.next = 0, now
+	t.row, t.next = 0, now.Add(t.pace.interval()) // there may have been one token only
 	for _, w := range t.queue {
 		w.probed = 0
 	}
