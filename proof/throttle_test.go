@@ -165,7 +165,7 @@ func crowds() []crowd {
 		extends := blocks
 		extends.extends = true
 		over := 2.0
-		if rate > 50 {
+		if rate > 100 {
 			over = 3.5 // a block or two are most of the time
 		}
 		list = append(list,

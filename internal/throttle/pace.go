@@ -9,6 +9,7 @@ const (
 	measured  = 500 * time.Millisecond // at least, and ...
 	responses = 10                     // ... at least so many, while requests are held back
 	back      = 0.9                    // of what the server accepted is where it goes on
+	gently    = 0.92                   // of it, while it grew fast
 	atFirst   = 10.0                   // requests a second, if the server accepted fewer
 	rarely    = 1.0 / 3600             // requests a second at least
 	fast      = 3.0                    // requests a second more with each response at first: e³ times in a second
@@ -88,11 +89,15 @@ func (p *pace) refused(now time.Time) {
 		p.rate = min(p.rate, max(took, p.rate/2))
 		p.fast = p.fast && p.falls < 3 && p.count-p.fell < responses
 	}
-	rate := back * p.rate
-	if p.falls > 1 {
-		rate = min(rate, (p.base+p.rate)/2) // who grew much falls much, so that clients come to share
+	switch p.falls {
+	case 0:
+		p.rate *= back
+	case 1:
+		p.rate *= gently // what was accepted while the rate grew fast is less than what is
+	default: // who grew much falls much, so that clients come to share
+		p.rate = min(back*p.rate, (p.base+p.rate)/2)
 	}
-	p.rate = max(rate, rarely)
+	p.rate = max(p.rate, rarely)
 	p.base, p.fell = p.rate, p.count
 	p.falls++
 }
