@@ -140,7 +140,7 @@ func TestIDsThatCannotBeReadAreRefused(t *testing.T) {
 func TestAllWhoWereDeletedSince(t *testing.T) {
 	t.Parallel()
 	c := newCommand(t)
-	for id, at := range map[string]time.Time{"old": time.Now().Add(-50 * time.Hour), "new": time.Now().Add(-time.Hour)} {
+	for id, at := range map[string]time.Time{"old": time.Now().Add(-60 * time.Hour), "new": time.Now().Add(-time.Hour)} {
 		c.backend.AddUser(flashbacktest.User{ID: id, DeletedAt: &at})
 	}
 	for _, since := range []string{"48h", time.Now().Add(-30 * time.Hour).Format(time.DateOnly), time.Now().Add(-2 * time.Hour).Format(time.RFC3339)} {
