@@ -73,7 +73,7 @@ func ExampleUsersService_Activate() {
 }
 
 // The backend activates the user, and the connection breaks before the response. The
-// second attempt is answered 400 "User is not deleted". That response alone reports a
+// response to the second attempt is 400 "User is not deleted". That response alone reports a
 // failure; the call as a whole succeeded.
 func ExampleUsersService_Activate_recovered() {
 	backend := flashbacktest.NewBackend()
