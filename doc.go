@@ -72,7 +72,7 @@
 //	others who change the same user             a definite failure was not applied; a
 //	                                            success was so at some moment of the call
 //	hundreds of workers and a rate limit        a call fails only if it is out of time or
-//	                                            out of attempts
+//	                                            attempts, or told to wait too long
 //
 // The gaps:
 //
