@@ -28,22 +28,17 @@ const (
 	Version = "0.2.0"
 )
 
-// Client calls the Flashback API with one access token. It is safe for
-// concurrent use. Make one and keep it: its calls share connections, rate limits and
-// a retry budget.
-//
-// A Client shows no token to whoever prints it: not to fmt, not to an encoder, and
-// not to a printer that follows every pointer.
+// Client calls the Flashback API with one access token. It is safe for concurrent
+// use. Make one and keep it: its calls share connections, rate limits and a retry budget.
+// Printing it shows no token.
 type Client struct {
-	// Organization holds the calls on the organization of the token's user.
 	Organization *OrganizationService
 
 	// A function, which no printer looks into.
 	settings func() *settings
 }
 
-// FlashbackClient is another name for [Client]: the one that the TypeScript
-// library gives it.
+// FlashbackClient is the TypeScript library's name for [Client].
 //
 //nolint:revive // The stutter is the point: it is the TypeScript library's name.
 type FlashbackClient = Client
@@ -57,14 +52,9 @@ type settings struct {
 	plaintext bool
 }
 
-// NewClient returns a client that authenticates with accessToken. It sends
-// nothing.
-//
-// The token is the bare access token. One that is empty, has white space or
-// control characters in it (a file's last newline, say), or starts with
-// "Bearer " is an error, and so is a bad option. The message says what to do and
-// never quotes the token. With [WithTokenSource], accessToken must be empty.
-// Every error of NewClient matches [ErrInvalidArgument].
+// NewClient returns a client that authenticates with accessToken, the bare token without
+// "Bearer ". With [WithTokenSource], accessToken must be "". NewClient sends nothing. Its
+// errors match [ErrInvalidArgument].
 func NewClient(accessToken string, opts ...Option) (*Client, error) {
 	s := settings{
 		token:   accessToken,
@@ -85,8 +75,8 @@ func NewClient(accessToken string, opts ...Option) (*Client, error) {
 	return s.client("NewClient", append([]Option{WithBaseURL(DefaultBaseURL)}, opts...))
 }
 
-// With returns a copy of the client with other options. The two share connections,
-// rate limits and the retry budget, unless an option replaces them.
+// With returns a copy of the client with other options. The two share connections, rate
+// limits and the retry budget, unless an option replaces them.
 func (c *Client) With(opts ...Option) (*Client, error) {
 	if c == nil || c.settings == nil {
 		return nil, invalid("With", "", errNoClient)
@@ -100,8 +90,8 @@ func (c *Client) With(opts ...Option) (*Client, error) {
 	}))
 }
 
-// CloseIdleConnections closes the connections that no call uses, as the method of
-// [http.Client] does. A client that nothing refers to any more closes its own.
+// CloseIdleConnections closes the connections that no call uses. A client that nothing
+// refers to any more closes its own.
 func (c *Client) CloseIdleConnections() {
 	if c == nil || c.settings == nil {
 		return
@@ -169,10 +159,8 @@ func checkToken(token string) error {
 	return nil
 }
 
-// NewTransport returns a transport like the one that [NewClient] uses by default, for
-// those who wrap it in another http.RoundTripper. Unlike http.DefaultTransport it
-// keeps up to 512 idle connections to a host, so that hundreds of workers need not
-// connect again for each call, and notices a dead HTTP/2 connection.
+// NewTransport returns a transport like the client's own, to change or wrap it. It
+// keeps up to 512 idle connections to a host, and notices a dead HTTP/2 connection.
 func NewTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,

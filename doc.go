@@ -2,10 +2,6 @@
 // its users. It retries what is transient and tells you correctly whether a call was
 // applied, even if a response was lost.
 //
-//	client, err := flashback.NewClient(os.Getenv("FLASHBACK_ACCESS_TOKEN"))
-//	if err != nil {
-//		log.Fatal(err)
-//	}
 //	activation, err := client.Organization.Users.Activate(ctx, userID)
 //	switch {
 //	case errors.Is(err, flashback.ErrOutcomeUnknown):
@@ -16,7 +12,7 @@
 //		// The user is active.
 //	}
 //
-// Make one [Client] and keep it. [Client.Do] calls endpoints that have no method here.
+// [Client.Do] calls endpoints that have no method here.
 // Package [github.com/flashbacknetwork/flashback-go/flashbacktest] is a fake backend
 // for your tests.
 //
@@ -54,10 +50,8 @@
 // # Waiting
 //
 // A call has up to 5 attempts of up to 30 s each, with jittered exponential backoff or
-// the server's Retry-After in between. The context bounds the whole call; a wait that
-// would outlast its deadline is not begun. After a 429 the client sends no request of
-// that operation until the Retry-After is over. All calls share a retry budget for
-// outages. The options set all of this.
+// the server's Retry-After in between. A wait that would outlast the context's deadline is
+// not begun. A 429 makes all calls of the operation wait. See the options.
 //
 // # Where this holds
 //
@@ -86,9 +80,9 @@
 //
 // # What is not promised
 //
-//   - That nobody else acts in between: a retry may undo another's change, and Recovered
-//     does not say who made the change. Delete also takes a deletion for its own that is
-//     up to 2 s older than the call.
+//   - That nobody else acts in between: a retry may undo another's change. Recovered does
+//     not say who made a change; Delete takes one up to 2 s older than the call for its
+//     own.
 //   - That a proxy does not repeat a POST, or that a request that timed out is not
 //     applied later.
 //   - That a user whom Create finds by a read-back is new: one with the same address,
@@ -96,14 +90,13 @@
 //   - What is not known of the API: how it answers a second delete and a duplicate
 //     e-mail address, whether List and Get show deleted users, and whether List has pages.
 //   - That the API keeps its documented messages. They are compared without case, outer
-//     space and final full stop; another message matches [ErrBadRequest].
+//     space and final full stop.
 //
 // # Security
 //
 // Tokens and passwords are redacted in errors, logs and prints, also where the server
 // echoes them (a token shorter than 8 bytes only after "Bearer"). Redirects are not
-// followed. An ID is sent as one escaped path segment, and refused if it is empty, ".",
-// "..", or has control or invisible characters.
+// followed. An ID with control or invisible characters, "." and ".." are refused.
 //
 // # Sources
 //

@@ -43,21 +43,19 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict is a 409 with an envelope.
 	ErrConflict = errors.New("conflict")
-	// ErrRateLimited is a 429, or a call that was not sent because an earlier 429 asks for
-	// a longer wait than the call allows.
+	// ErrRateLimited is a 429, or a call that was not sent because of an earlier one.
 	ErrRateLimited = errors.New("rate limited")
 	// ErrServer is a 5xx, or a status outside 100-599.
 	ErrServer = errors.New("server error")
-	// ErrUnexpectedResponse is a response that is not the API's: a redirect, a 4xx without
-	// an envelope (a proxy's page, a wrong base URL), or a 2xx that is no success or
-	// lacks what the call reads. Its text says what was expected and what came. An envelope
-	// is a JSON object with a boolean "success", a "message", or both; in a 4xx or 5xx an
-	// "error" or "error_code" will do.
+	// ErrUnexpectedResponse is a redirect, a 4xx without an envelope (a proxy's page, a wrong
+	// base URL), or a 2xx that is no success or lacks what the call reads. Its text says what
+	// was expected and what came. An envelope is a JSON object with a boolean "success", a
+	// "message", or both; in a 4xx or 5xx an "error" or "error_code" will do.
 	ErrUnexpectedResponse = errors.New("unexpected response")
 	// ErrOutcomeUnknown is a failure with [Error].OutcomeUnknown set.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
-	// ErrRetryBudget means that the retry budget ([WithRetryBudget]) was empty, so the call
-	// was not retried. The error also matches what failed.
+	// ErrRetryBudget means that there was no retry because the budget ([WithRetryBudget]) was
+	// empty. The error also matches what failed.
 	ErrRetryBudget = errors.New("the client's retry budget is empty")
 	// ErrInvalidArgument is an argument that can't be used. Nothing was sent.
 	ErrInvalidArgument = errors.New("invalid argument")
@@ -132,10 +130,9 @@ type Error struct {
 	// ID is that of the user or organization; "" for List and Create.
 	ID string
 
-	// StatusCode is that of the last response; 0 if none came. A read-back's response
-	// is only in the text of Err.
+	// StatusCode is that of the last response, but for read-backs; 0 if none came.
 	StatusCode int
-	// Message is the server's message in the last response.
+	// Message is the last response's.
 	Message string
 	// Code is its "error_code".
 	Code string
@@ -143,8 +140,7 @@ type Error struct {
 	Header http.Header
 	// Body is that of the last response: its first 64 KiB.
 	Body []byte
-	// Method and URL are those of the call's requests, without user info and query
-	// values.
+	// Method and URL are those of the requests, without user info and query values.
 	Method, URL string
 	// RequestID is from X-Request-Id, or a header like it, of the last response.
 	RequestID string
@@ -152,20 +148,17 @@ type Error struct {
 	RetryAfter time.Duration
 	// Throttled is how long the call waited because of a rate limit.
 	Throttled time.Duration
-	// Attempts counts the requests of this call, with those of read-backs and those
-	// whose connection failed.
+	// Attempts counts the requests, with those of read-backs.
 	Attempts int
 	// OutcomeUnknown means that an attempt may have been applied, and that nothing settled
-	// it. Look whether it was, or call again if that does no harm; do not report a
-	// failure.
+	// it. Look, or call again if that does no harm; do not report a failure.
 	OutcomeUnknown bool
 
-	// Err is the cause, which may be several errors in one.
+	// Err is the cause, or several.
 	Err error
 }
 
-// Error is one line of a few hundred characters at most, without control characters
-// and without secrets.
+// Error is one line of a few hundred characters at most, without secrets.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("flashback: " + e.Op)
@@ -206,7 +199,7 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is matches [ErrOutcomeUnknown] if OutcomeUnknown is set. Other kinds are in Err.
+// Is matches [ErrOutcomeUnknown] if OutcomeUnknown is set.
 func (e *Error) Is(target error) bool {
 	return target == ErrOutcomeUnknown && e.OutcomeUnknown
 }
@@ -236,10 +229,10 @@ func (e *Error) fields() fields {
 	}
 }
 
-// MarshalJSON encodes what the error says, but neither its header nor its body.
+// MarshalJSON leaves out Header and Body.
 func (e *Error) MarshalJSON() ([]byte, error) { return json.Marshal(e.fields()) }
 
-// LogValue logs the same, under the same keys.
+// LogValue logs what MarshalJSON encodes.
 func (e *Error) LogValue() slog.Value {
 	shown := reflect.ValueOf(e.fields())
 	var attrs []slog.Attr

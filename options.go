@@ -20,9 +20,8 @@ import (
 // Option configures a [Client]. The order of options does not matter.
 type Option func(*settings) error
 
-// WithBaseURL sets the address of the backend; a path prefix is kept. The URL must be
-// http or https, without user info, query or fragment. http:// is for loopback hosts,
-// unless [WithPlaintextHTTP] is set.
+// WithBaseURL sets the address of the backend, with a path prefix if it has one. http:// is
+// for loopback hosts, unless [WithPlaintextHTTP] is set.
 func WithBaseURL(rawURL string) Option {
 	return func(s *settings) error {
 		// Trimmed before it is parsed: an escaped slash at its end is part of a name.
@@ -65,13 +64,12 @@ func loopback(host string) bool {
 // CheckRedirect is not used: redirects are not followed.
 //
 // A Transport of your own should report to net/http/httptrace, so that a request that
-// was never sent, or sent twice, is known as such; or it can return an error that matches
-// [ErrNotSent]. One that does neither must not repeat requests by itself. Requests that
-// it makes beside this one must not have this one's context.
+// was never sent, or sent twice, is known as such; for the former it can return an error
+// that matches [ErrNotSent]. Without reports it must not repeat requests by itself. Other
+// requests that it makes must not have the context of this one.
 //
-// A request that a Transport sent twice makes the attempt ambiguous. For Create and
-// ResendInvitation the second one is stopped as soon as it is reported, which may be too
-// late with a Transport other than the client's own.
+// A request that was sent twice is ambiguous. For Create and ResendInvitation the second
+// one is stopped once it is reported, which may be too late.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(s *settings) error {
 		if hc == nil {
@@ -160,11 +158,10 @@ func WithAttemptTimeout(d time.Duration) Option {
 	}
 }
 
-// WithRetryBudget sets how many retries all calls of the client can take before the server
-// responds properly again. The default is 100; 0 is no retries, negative is no budget. A
-// retry takes one. A call that ends with a definite response gives back what it took, or
-// a tenth if it took nothing, and the budget refills by one a second. While it is empty,
-// each call has one attempt, and a failure matches [ErrRetryBudget].
+// WithRetryBudget sets how many retries all calls of the client share. The default is 100;
+// 0 is no retries, negative is no budget. A retry takes one. A call that ends with a
+// definite response gives back what it took, or a tenth if it took nothing, and one
+// comes back each second. While the budget is empty, each call has one attempt.
 func WithRetryBudget(n int) Option {
 	return func(s *settings) error {
 		s.caller.Budget = nil
@@ -184,18 +181,15 @@ func WithoutThrottling() Option {
 	}
 }
 
-// WithLogger logs these records and no others, without secrets. All have "op", "id" and
-// "attempts". By default nothing is logged.
+// WithLogger logs these records and no others, without secrets. docs/operating.md lists
+// their keys. By default nothing is logged.
 //
-//   - "flashback: retrying", at Info: before the wait for a retry, with "wait", and
-//     "status" or "error".
-//   - "flashback: recovered", at Info: a success with Recovered set, with "message".
-//   - "flashback: outcome unknown", at Warn: with "error".
-//   - "flashback: throttled", at Debug: after a wait because of a rate limit, with
-//     "wait".
-//   - "flashback: attempt", at Debug: after each attempt, with "duration", and "status"
-//     and "request_id", or "error".
-//   - "flashback: call", at Debug: after each call, with the same.
+//   - "flashback: retrying", at Info: before the wait for a retry.
+//   - "flashback: recovered", at Info: a success with Recovered set.
+//   - "flashback: outcome unknown", at Warn: a failure with OutcomeUnknown set.
+//   - "flashback: throttled", at Debug: after a wait because of a rate limit.
+//   - "flashback: attempt", at Debug: after each attempt.
+//   - "flashback: call", at Debug: after each call and read-back.
 func WithLogger(l *slog.Logger) Option {
 	return func(s *settings) error {
 		s.caller.Log = l

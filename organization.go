@@ -12,10 +12,8 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// OrganizationService holds the calls on the organization of the token's user.
-// [NewClient] makes it.
+// OrganizationService has the calls on the caller's organization.
 type OrganizationService struct {
-	// Users holds the calls on the organization's users.
 	Users *UsersService
 
 	caller caller
@@ -52,9 +50,8 @@ func readOrganization(body []byte, in *call.Input) (any, error) {
 	return &org, nil
 }
 
-// Organization is an organization. Its fields rest on the TypeScript types. What an
-// answer lacks, or has as null or in another form than the types say, is the zero
-// value here.
+// Organization is an organization. What a response lacks or has in an undocumented form
+// is the zero value.
 type Organization struct {
 	ID            string `json:"id"`
 	Name          string `json:"name"`
@@ -70,13 +67,12 @@ type Organization struct {
 	ReposDisabled bool   `json:"reposDisabled"`
 	IsBusiness    bool   `json:"is_business"`
 	MFAEnforced   bool   `json:"mfaEnforced"`
-	// DeletedAt is nil for an organization that is not deleted. It is the zero time if
-	// the answer has something there that can't be read as a date.
+	// DeletedAt is nil if the organization is not deleted, and the zero time if it can't be
+	// read.
 	DeletedAt *time.Time `json:"deletedAt"`
 }
 
-// UnmarshalJSON reads an organization. A field in another form than documented is no
-// error.
+// UnmarshalJSON takes a field in an undocumented form for missing.
 func (o *Organization) UnmarshalJSON(data []byte) error {
 	if jsonvalue.Kind(data) != '{' && jsonvalue.Kind(data) != 'n' {
 		return errors.New("flashback: an organization is a JSON object")
@@ -105,9 +101,8 @@ func organizationOf(object []byte) Organization {
 	return o
 }
 
-// OrganizationUpdate is what [OrganizationService.Update] changes. A field that is
-// nil is left as it is, and one that points to "" is made empty; [Ptr] makes the
-// pointers. The fields rest on the TypeScript types.
+// OrganizationUpdate is what [OrganizationService.Update] changes. A nil field stays as it
+// is; see [Ptr].
 type OrganizationUpdate struct {
 	Name        *string `json:"name,omitempty"`
 	Address1    *string `json:"address1,omitempty"`
@@ -122,10 +117,7 @@ type OrganizationUpdate struct {
 	MFAEnforced *bool   `json:"mfaEnforced,omitempty"`
 }
 
-// Get returns the organization with orgID. (Documented.)
-//
-// Every error is an [*Error]. It is repeated freely, and its outcome is never unknown.
-// A response without an organization, or with another one, matches
+// Get returns an organization. The response of another one matches
 // [ErrUnexpectedResponse].
 func (s *OrganizationService) Get(ctx context.Context, orgID string) (*Organization, error) {
 	outcome, err := s.call().do(ctx, &getOrganization, call.Input{ID: orgID}, nil)
@@ -133,15 +125,9 @@ func (s *OrganizationService) Get(ctx context.Context, orgID string) (*Organizat
 	return org, err
 }
 
-// Update changes the organization with orgID, and returns the organization that the
-// response has. Without one in it, that is the ID and the fields that were set. The
-// token's user needs the ADMINISTRATORS role or higher. (Documented; which fields it
-// takes: TypeScript types.)
-//
-// Update is repeated, since setting the same fields again changes no more. Every error is
-// an [*Error]. If its OutcomeUnknown is set, the organization may be changed: call
-// Update again. "No valid fields to update" matches [ErrNoFields]. An update without a
-// field matches [ErrInvalidArgument].
+// Update changes an organization. The caller needs the ADMINISTRATORS role or higher. If
+// the response has no organization, the result is the ID and the fields that were set. At
+// least one field is required. If the outcome is unknown, call Update again.
 func (s *OrganizationService) Update(ctx context.Context, orgID string, update OrganizationUpdate) (*Organization, error) {
 	if update == (OrganizationUpdate{}) {
 		return nil, invalid(updateOrganization.Name, orgID, errNothingToUpdate)

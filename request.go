@@ -14,8 +14,7 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// Repeat says what a second request does after one that was applied, in the terms of
-// RFC 9110, section 9.2.
+// Repeat says what repeating a request does, in the terms of RFC 9110, section 9.2.
 type Repeat int
 
 // The kinds of repetition.
@@ -28,37 +27,30 @@ const (
 	NotIdempotent         // it may change more than was asked for
 )
 
-// Request is a call of an endpoint for which this package has no method. See
-// [Client.Do].
+// Request is a call of [Client.Do].
 type Request struct {
-	// Method is the HTTP method.
 	Method string
-	// Path is the endpoint's, such as "/workspace/{workspaceId}/users". It is added to the
-	// base URL.
+	// Path is such as "/workspace/{workspaceId}/users".
 	Path string
-	// Segments are the values of the named segments of Path. They are escaped.
+	// Segments are the values of Path's named segments. They get escaped.
 	Segments map[string]string
-	// Query is sent behind the path. Its values are in no error and no log.
+	// Query's values are in no error and no log.
 	Query url.Values
 	// Body is encoded as JSON; nil is none.
-	Body any
-	// Repeat says whether the request may be repeated after an ambiguous attempt.
+	Body   any
 	Repeat Repeat
-	// Name is the operation in errors, logs and rate limits, which belong to an operation;
-	// by default it is Method and Path.
+	// Name is the operation in errors, logs and rate limits. The default is Method and Path.
 	Name string
 }
 
-// Do calls any endpoint, with the attempts, verdicts, limits, tokens and errors of the
-// other calls. On success it decodes the response's JSON into the value that into
-// points to; a nil into takes any success, and after a 204 the value stays as it is.
+// Do calls any endpoint, with the attempts, verdicts and errors of the other calls, and
+// decodes the JSON of a success into what into points to. A nil into takes any success; after
+// a 204, into stays as it is.
 //
 // A 2xx is a success if it is a 204, or JSON that fits into and does not say
-// "success": false. JSON that does not fit matches [ErrUnexpectedResponse]; if the request
-// is not safe, OutcomeUnknown is set too. After an ambiguous attempt, a request that is safe
-// or idempotent is repeated; what is not idempotent is not, and its outcome is unknown.
-// A refused DELETE may have been applied if a proxy repeats it by itself: only
-// [UsersService.Delete] reads back.
+// "success": false. Other JSON matches [ErrUnexpectedResponse], with an unknown outcome
+// unless the request is safe. There is no read-back: behind a proxy that repeats a DELETE, a
+// refused one may have been applied.
 func (c *Client) Do(ctx context.Context, req Request, into any) error {
 	op, err := req.operation(into)
 	if err != nil {

@@ -9,22 +9,18 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// Response is what came of a call, whether it succeeded or not. See [WithResponse].
+// Response is what came of a call; see [WithResponse].
 type Response struct {
 	// StatusCode is that of the last response; 0 if none came.
 	StatusCode int `json:"statusCode"`
-	// Header is that of the last response, without Set-Cookie and at most 64 KiB.
-	Header http.Header `json:"header"`
-	// RequestID is the server's name for the last response; "" if it gave none.
-	RequestID string `json:"requestId"`
-	// Attempts counts the requests of the call, with those of read-backs.
-	Attempts int `json:"attempts"`
-	// Recovered says that an attempt was ambiguous, and things are as asked for.
-	Recovered bool `json:"recovered"`
-	// Throttled is how long the call waited for its turn, in nanoseconds.
+	// Header and RequestID are as in [Error].
+	Header    http.Header `json:"header"`
+	RequestID string      `json:"requestId"`
+	Attempts  int         `json:"attempts"`
+	// Recovered means that an ambiguous attempt was settled as a success.
+	Recovered bool          `json:"recovered"`
 	Throttled time.Duration `json:"throttled"`
-	// Duration is how long the call took, in nanoseconds.
-	Duration time.Duration `json:"duration"`
+	Duration  time.Duration `json:"duration"`
 }
 
 type responseKey struct{}
@@ -52,13 +48,12 @@ type Attempt struct {
 	Op string
 	// Number is 1 for the first request of a call.
 	Number int
-	// ReadBack says that the request reads back what others have done.
+	// ReadBack means that the request is a read-back.
 	ReadBack bool
 }
 
-// AttemptFrom returns the attempt that a request is, by the request's context: for the
-// names of spans, for metrics, and for http.request.resend_count, which is one less than
-// Number. It tells whether there is one.
+// AttemptFrom returns the attempt of a request, by its context, for spans and metrics:
+// http.request.resend_count is Number less one. It tells whether there is one.
 func AttemptFrom(ctx context.Context) (Attempt, bool) {
 	op, number, readBack := call.Current(ctx)
 	return Attempt{op, number, readBack}, number > 0

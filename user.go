@@ -12,9 +12,8 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
 )
 
-// User is a user of an organization. Its fields rest on the TypeScript types. What
-// an answer lacks, or has as null or in another form than the types say, is the
-// zero value here.
+// User is a user of an organization. What a response lacks or has in an undocumented
+// form is the zero value.
 type User struct {
 	ID       string `json:"id"`
 	Email    string `json:"email"`
@@ -26,16 +25,14 @@ type User struct {
 	OrgRoleDescription string `json:"orgRoleDescription"`
 	OrgRoles           []Role `json:"orgRoles"`
 	Validated          bool   `json:"validated"`
-	// DeletedAt is when the user was soft-deleted, and nil for one who is not. It is
-	// the zero time if the answer has something there that can't be read as a date.
+	// DeletedAt is nil if the user is not deleted, and the zero time if it can't be read.
 	DeletedAt *time.Time `json:"deletedAt"`
 }
 
-// Deleted tells whether the user is soft-deleted. [UsersService.Activate] brings
-// such a user back.
+// Deleted tells whether the user is soft-deleted.
 func (u *User) Deleted() bool { return u.DeletedAt != nil }
 
-// UnmarshalJSON reads a user. A field in another form than documented is no error.
+// UnmarshalJSON takes a field in an undocumented form for missing.
 func (u *User) UnmarshalJSON(data []byte) error {
 	if jsonvalue.Kind(data) != '{' && jsonvalue.Kind(data) != 'n' {
 		return errors.New("flashback: a user is a JSON object")
@@ -201,8 +198,7 @@ func readDate(value []byte) *time.Time {
 // Role is a role of a user in an organization. A higher role includes the lower ones.
 type Role int
 
-// The documented roles, the lowest first. Those between RoleWorkspaces and
-// RoleAdministrators are reserved for roles to come, and have no name.
+// The documented roles. The numbers between are reserved.
 const (
 	RoleUser           Role = 0x00
 	RoleBilling        Role = 0x01
@@ -211,11 +207,10 @@ const (
 	RoleOwner          Role = 0xff
 )
 
-// Includes tells whether a user with the role has the rights of the other one too.
+// Includes tells whether r has the rights of other.
 func (r Role) Includes(other Role) bool { return r >= other }
 
-// String is the documented name of the role, such as "WORKSPACES", or its number,
-// such as "0x03", if it is reserved.
+// String is the documented name, such as "WORKSPACES", or the number, such as "0x03".
 func (r Role) String() string {
 	switch r {
 	case RoleUser:
@@ -245,16 +240,15 @@ func (u *User) role() Role {
 	return *u.OrgRole
 }
 
-// UserList is the answer of [UsersService.List].
+// UserList is the result of [UsersService.List].
 type UserList struct {
 	Users []User `json:"users"`
-	// Total is the number that the server gives; 0 if it gives none. If it is larger
-	// than the number of Users, the server has not sent them all, and the API has no
-	// known way to ask for the rest.
+	// Total is the server's number of users; 0 if it gives none. If it is larger than
+	// that of Users, some are missing, and there is no known way to get them.
 	Total int `json:"total"`
 }
 
-// Deleted returns the users of the list who are soft-deleted.
+// Deleted returns the soft-deleted users of the list.
 func (l *UserList) Deleted() []User {
 	var deleted []User
 	for _, u := range l.Users {
@@ -265,25 +259,25 @@ func (l *UserList) Deleted() []User {
 	return deleted
 }
 
-// NewUser is what [UsersService.Create] creates. The fields, and which of them are
-// optional, rest on the TypeScript types.
+// NewUser is what [UsersService.Create] creates.
 type NewUser struct {
 	Email     string `json:"email"`
 	Password  Secret `json:"-"`
 	FirstName string `json:"firstName"`
 	LastName  string `json:"lastName"`
 
-	// All below are optional: what is nil or empty is not sent.
+	// These are optional: nil or empty is not sent, and the API's default for SendInvite is
+	// true.
 	OrgRole    *Role      `json:"orgRole,omitempty"`
 	SendInvite *bool      `json:"sendInvite,omitempty"`
 	Provider   string     `json:"provider,omitempty"`
 	AuthMethod AuthMethod `json:"authMethod,omitempty"`
 }
 
-// AuthMethod is how a user signs in. The values rest on the TypeScript types.
+// AuthMethod is how a user signs in.
 type AuthMethod string
 
-// The known ways to sign in.
+// The known values.
 const (
 	AuthLocal     AuthMethod = "LOCAL"
 	AuthGoogle    AuthMethod = "GOOGLE"
@@ -291,14 +285,13 @@ const (
 	AuthMicrosoft AuthMethod = "MICROSOFT"
 )
 
-// UserUpdate is what [UsersService.Update] changes. A field that is nil is left as
-// it is, and one that points to "" is made empty; [Ptr] makes the pointers. The
-// fields rest on the TypeScript types.
+// UserUpdate is what [UsersService.Update] changes. A nil field stays as it is; see
+// [Ptr].
 type UserUpdate struct {
 	Name     *string `json:"name,omitempty"`
 	LastName *string `json:"lastName,omitempty"`
 	OrgRole  *Role   `json:"orgRole,omitempty"`
 }
 
-// Ptr returns a pointer to value, for the fields of [UserUpdate] and the like.
+// Ptr returns a pointer to value.
 func Ptr[T any](value T) *T { return &value }

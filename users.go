@@ -12,8 +12,7 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// UsersService holds the calls on the users of an organization. [NewClient]
-// makes it.
+// UsersService has the calls on the users of an organization.
 type UsersService struct{ caller caller }
 
 var (
@@ -119,41 +118,31 @@ func isCreated(found any, _ time.Time) verdict.Reading {
 	return verdict.Done
 }
 
-// List returns the users of the organization of the token's user. It reads up to
-// 64 MiB. (Documented; whether deleted users are among them is not.)
-//
-// Every error is an [*Error]. It is repeated freely, and its outcome is never unknown.
-// A response that is not a list, or has something in it that is no user with an ID,
-// matches [ErrUnexpectedResponse].
+// List returns the users of the caller's organization, up to 64 MiB of them. Whether
+// deleted ones are among them is not documented.
 func (s *UsersService) List(ctx context.Context) (*UserList, error) {
 	outcome, err := s.call().do(ctx, &listUsers, call.Input{}, nil)
 	list, _ := outcome.Found.(*UserList)
 	return list, err
 }
 
-// Get returns the user with userID. (Documented; whether it returns a deleted user is
-// not.)
-//
-// Every error is an [*Error]. It is repeated freely, and its outcome is never unknown.
-// A response without a user, or with another one, matches [ErrUnexpectedResponse].
+// Get returns a user. Whether it returns a deleted one is not documented. The response of
+// another user matches [ErrUnexpectedResponse].
 func (s *UsersService) Get(ctx context.Context, userID string) (*User, error) {
 	outcome, err := s.call().do(ctx, &getUser, call.Input{ID: userID}, nil)
 	user, _ := outcome.Found.(*User)
 	return user, err
 }
 
-// Create creates a user in the organization of the token's user, and returns the user
-// that the response has. Without one in it, that is what was asked for, with an empty
-// ID. (Documented; what a second user with the same e-mail address is answered is not.)
+// Create creates a user in the caller's organization. If the response has no user, the
+// result is what was asked for, with an empty ID.
 //
-// After an ambiguous attempt Create reads the list of users, since e-mail addresses are
-// unique: a user with the address, the names and the role is the result; if there is
-// none, the create is repeated. Anything else is an error with OutcomeUnknown set: the
-// user may exist, so look at the list before you call Create again.
+// After an ambiguous attempt Create reads the list of users. A user with the same e-mail
+// address, names and role is the result. If there is none with the address, the create is
+// repeated. Otherwise the outcome is unknown: look at the list before you call Create
+// again.
 //
-// Every error is an [*Error]. A user without an e-mail address or, unless AuthMethod
-// names another way to sign in than [AuthLocal], a password matches
-// [ErrInvalidArgument], as does text that is not UTF-8.
+// An e-mail address and, with [AuthLocal], a password are required.
 func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) {
 	password := user.Password.Reveal()
 	switch {
@@ -177,13 +166,9 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 	return wanted, nil
 }
 
-// Update changes the user with userID, and returns the user that the response has.
-// Without one in it, that is the ID and the fields that were set. (Documented.)
-//
-// Update is repeated, since setting the same fields again changes no more. Every error is
-// an [*Error]. If its OutcomeUnknown is set, the user may be changed: call Update again.
-// "Invalid role combination" matches [ErrRoleCombination]. An update without a field
-// matches [ErrInvalidArgument].
+// Update changes a user. If the response has no user, the result is the ID and the
+// fields that were set. At least one field is required. If the outcome is unknown, call
+// Update again.
 func (s *UsersService) Update(ctx context.Context, userID string, update UserUpdate) (*User, error) {
 	if update == (UserUpdate{}) {
 		return nil, invalid(updateUser.Name, userID, errNothingToUpdate)
@@ -211,28 +196,21 @@ func set[T any](field, to *T) {
 
 // Deletion is the success of [UsersService.Delete].
 type Deletion struct {
-	// UserID is the user who is deleted now.
-	UserID string `json:"userId"`
-	// Message is the server's own words, or "" if it had none.
-	Message string `json:"message"`
-	// Attempts counts the requests sent for this call, with those of read-backs.
-	Attempts int `json:"attempts"`
-	// Recovered says that a read-back found the user to be deleted since the call began,
-	// after an ambiguous attempt or a refusal. It was most likely this call that did it,
-	// but someone else may have: the two can't be told apart.
+	UserID   string `json:"userId"`
+	Message  string `json:"message"`
+	Attempts int    `json:"attempts"`
+	// Recovered means that a read-back found the user deleted since the call began, most
+	// likely by this call.
 	Recovered bool `json:"recovered"`
 }
 
-// Delete soft-deletes the user with userID; [UsersService.Activate] is the way
-// back. (Documented; what a second delete is answered is not.)
+// Delete soft-deletes a user; [UsersService.Activate] is the way back.
 //
-// After an ambiguous attempt Delete reads the user back, as [UsersService.Get] does, and
-// also after a refusal (400, 404, 409, 410), since proxies such as nginx repeat a DELETE
-// by themselves. A user who was deleted since the call began, by the server's own clock,
-// is a success with Recovered set. Else the delete is repeated, or the refusal stands.
-//
-// Every error is an [*Error]. If its OutcomeUnknown is set, the user may be deleted: look
-// with Get. "Cannot delete yourself" matches [ErrSelfDeletion].
+// After an ambiguous attempt Delete reads the user back, and also after a refusal (400,
+// 404, 409, 410), since proxies such as nginx repeat a DELETE by themselves. A user who
+// was deleted since the call began, by the server's clock, is a success with Recovered
+// set. Otherwise the delete is repeated, or the refusal stands. If the outcome is unknown,
+// look with Get.
 func (s *UsersService) Delete(ctx context.Context, userID string) (*Deletion, error) {
 	outcome, err := s.call().do(ctx, &deleteUser, call.Input{ID: userID}, nil)
 	if err != nil {
@@ -243,29 +221,23 @@ func (s *UsersService) Delete(ctx context.Context, userID string) (*Deletion, er
 
 // Activation is the success of [UsersService.Activate].
 type Activation struct {
-	// UserID is the user who is active now.
-	UserID string `json:"userId"`
-	// Message is the server's own words, or "" if it had none.
+	UserID  string `json:"userId"`
 	Message string `json:"message"`
-	// Attempts counts the requests sent for this call, with those of read-backs.
+	// Attempts counts the requests, with those of read-backs.
 	Attempts int `json:"attempts"`
-	// Recovered says that an attempt was ambiguous, and that the user was then found to be
-	// active, which is what was asked for. It was most likely this call that did it, but
-	// someone else may have: the two can't be told apart.
+	// Recovered means that an attempt was ambiguous, and that the user was then found
+	// active, most likely because of this call.
 	Recovered bool `json:"recovered"`
 }
 
-// Activate brings a soft-deleted user back: it clears the user's deletedAt, and
-// the user regains access at once. The token's user needs the WORKSPACES role or
-// higher, in the organization of the user with userID. (Documented.)
+// Activate brings a soft-deleted user back: it clears the user's deletedAt, and the user
+// regains access at once. The caller needs the WORKSPACES role or higher, in the user's
+// organization.
 //
-// Activate is repeated. After an ambiguous attempt "User is not deleted" is a success
-// with Recovered set, and so is a user whom a read-back finds active after another 400.
-//
-// Every error is an [*Error]. If its OutcomeUnknown is set, the user may be active: call
-// Activate again, or look with Get; do not report a failure. A user who was active
-// before matches [ErrUserNotDeleted]. An ID that can't be one matches
-// [ErrInvalidArgument], as does a nil context.
+// After an ambiguous attempt Activate is repeated, and "User is not deleted" is then a
+// success with Recovered set. So is a user whom a read-back finds active, after a 202 or
+// another 400. If the outcome is unknown, call Activate again, or look with Get; do not
+// report a failure.
 func (s *UsersService) Activate(ctx context.Context, userID string) (*Activation, error) {
 	outcome, err := s.call().do(ctx, &activateUser, call.Input{ID: userID}, nil)
 	if err != nil {
@@ -276,19 +248,14 @@ func (s *UsersService) Activate(ctx context.Context, userID string) (*Activation
 
 // Invitation is the success of [UsersService.ResendInvitation].
 type Invitation struct {
-	// UserID is the user who was invited again.
-	UserID string `json:"userId"`
-	// Message is the server's own words, or "" if it had none.
-	Message string `json:"message"`
-	// Attempts counts the requests sent for this call.
-	Attempts int `json:"attempts"`
+	UserID   string `json:"userId"`
+	Message  string `json:"message"`
+	Attempts int    `json:"attempts"`
 }
 
-// ResendInvitation sends the user with userID the invitation again. (TypeScript types.)
-//
-// A second request could send a second mail, so it is repeated only after attempts that
-// were certainly not applied. Every error is an [*Error]. If its OutcomeUnknown is set,
-// the mail may be on its way.
+// ResendInvitation sends a user the invitation again. It is repeated only after attempts
+// that were not applied, so that there is one mail. If the outcome is unknown, the mail may
+// have been sent.
 func (s *UsersService) ResendInvitation(ctx context.Context, userID string) (*Invitation, error) {
 	outcome, err := s.call().do(ctx, &resendInvitation, call.Input{ID: userID}, nil)
 	if err != nil {
