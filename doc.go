@@ -23,8 +23,8 @@
 // 408) says the same. A lost response, a 5xx, or a 2xx that is not the API's (a web
 // page, cut JSON) leaves it open. The whole table is in docs/verdicts.md.
 //
-// An attempt that may have been applied is ambiguous until something settles it.
-// What the call does then depends on the operation:
+// One that may have been applied is ambiguous until something settles it.
+// What happens then depends on the operation:
 //
 //	List, Get          repeated (safe); the outcome is never unknown
 //	Update             repeated (idempotent)
