@@ -25,23 +25,23 @@ func (r *results) write(dir string) error {
 }
 
 const (
-	target = "../docs/comparison.md"
-	begin  = "<!-- from here: go run . in benchmarks -->\n"
-	end    = "<!-- to here -->"
+	comparison = "../docs/comparison.md"
+	begin      = "<!-- from here: go run . in benchmarks -->\n"
+	end        = "<!-- to here -->"
 )
 
 // show puts the summary and the charts in the page of the comparison.
 func (r *results) show() error {
-	text, err := os.ReadFile(target)
+	text, err := os.ReadFile(comparison)
 	if err != nil {
 		return err
 	}
 	before, rest, found := strings.Cut(string(text), begin)
 	_, after, foundEnd := strings.Cut(rest, end)
 	if !found || !foundEnd {
-		return fmt.Errorf("%s has no place for the comparison", target)
+		return fmt.Errorf("%s has no place for the comparison", comparison)
 	}
-	return os.WriteFile(target, []byte(before+begin+r.summary()+end+after), 0o644) //nolint:gosec // It is for everyone to read.
+	return os.WriteFile(comparison, []byte(before+begin+r.summary()+end+after), 0o644) //nolint:gosec // It is for everyone to read.
 }
 
 func (r *results) summary() string {
