@@ -20,11 +20,9 @@ import (
 
 const (
 	// DefaultBaseURL is the documented address of the Flashback backend.
-	// [WithBaseURL] sets another.
 	DefaultBaseURL = "https://backend.flashback.tech"
 
-	// Version is the version of this package, which every request carries in its
-	// User-Agent header.
+	// Version is the version of this package. Every request has it in its User-Agent.
 	Version = "0.2.0"
 )
 

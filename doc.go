@@ -88,7 +88,7 @@
 //   - That a user whom Create finds by a read-back is new: one with the same address,
 //     names and role may have been there before, with another password.
 //   - What is not known of the API: how it answers a second delete and a duplicate
-//     e-mail address, whether List and Get show deleted users, and whether List has pages.
+//     e-mail address, and whether List has pages.
 //   - That the API keeps its documented messages. They are compared without case, outer
 //     space and final full stop.
 //
@@ -96,7 +96,8 @@
 //
 // Tokens and passwords are redacted in errors, logs and prints, also where the server
 // echoes them (a token shorter than 8 bytes only after "Bearer"). Redirects are not
-// followed. An ID with control or invisible characters, "." and ".." are refused.
+// followed. An ID is sent as one escaped segment of the path; "", ".", ".." and control or
+// invisible characters in it are refused, as is any text that is not UTF-8.
 //
 // # Sources
 //

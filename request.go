@@ -14,7 +14,8 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// Repeat says what repeating a request does, in the terms of RFC 9110, section 9.2.
+// Repeat says what repeating a request does, in the terms of RFC 9110, section 9.2, and
+// so whether it is repeated after an ambiguous attempt.
 type Repeat int
 
 // The kinds of repetition.
@@ -22,9 +23,9 @@ const (
 	// RepeatByMethod is Safe for GET, HEAD, OPTIONS and TRACE, Idempotent for PUT and
 	// DELETE, and NotIdempotent for all others.
 	RepeatByMethod Repeat = iota
-	Safe                  // it changes nothing, as the first
-	Idempotent            // it changes no more than the first
-	NotIdempotent         // it may change more than was asked for
+	Safe                  // it changes nothing: repeated, and never of unknown outcome
+	Idempotent            // it changes no more than the first: repeated
+	NotIdempotent         // it may change more: not repeated
 )
 
 // Request is a call of [Client.Do].

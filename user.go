@@ -296,8 +296,8 @@ const (
 	AuthMicrosoft AuthMethod = "MICROSOFT"
 )
 
-// UserUpdate is what [UsersService.Update] changes. A nil field stays as it is; see
-// [Ptr].
+// UserUpdate is what [UsersService.Update] changes. A nil field stays as it is,
+// and a pointer to "" empties it; see [Ptr].
 type UserUpdate struct {
 	Name     *string `json:"name,omitempty"`
 	LastName *string `json:"lastName,omitempty"`

@@ -167,8 +167,7 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 }
 
 // Update changes a user. If the response has no user, the result is the ID and the
-// fields that were set. At least one field is required. If the outcome is unknown, call
-// Update again.
+// fields that were set. At least one field is required.
 func (s *UsersService) Update(ctx context.Context, userID string, update UserUpdate) (*User, error) {
 	if update == (UserUpdate{}) {
 		return nil, invalid(updateUser.Name, userID, errNothingToUpdate)
@@ -199,8 +198,7 @@ type Deletion struct {
 	UserID   string `json:"userId"`
 	Message  string `json:"message"`
 	Attempts int    `json:"attempts"`
-	// Recovered means that a read-back found the user deleted since the call began, most
-	// likely by this call.
+	// Recovered means that a read-back found the user deleted since the call began.
 	Recovered bool `json:"recovered"`
 }
 
@@ -221,12 +219,10 @@ func (s *UsersService) Delete(ctx context.Context, userID string) (*Deletion, er
 
 // Activation is the success of [UsersService.Activate].
 type Activation struct {
-	UserID  string `json:"userId"`
-	Message string `json:"message"`
-	// Attempts counts the requests, with those of read-backs.
-	Attempts int `json:"attempts"`
-	// Recovered means that an attempt was ambiguous, and that the user was then found
-	// active, most likely because of this call.
+	UserID   string `json:"userId"`
+	Message  string `json:"message"`
+	Attempts int    `json:"attempts"` // as in [Error]
+	// Recovered means that the user was found active after an ambiguous attempt.
 	Recovered bool `json:"recovered"`
 }
 
