@@ -59,6 +59,13 @@
 // that operation until the Retry-After is over. All calls share a retry budget for
 // outages. The options set all of this.
 //
+// # Sessions
+//
+// An access token lives for an hour. For programs that run longer, [Login] and [Resume]
+// make a [Session], which renews it: see [WithSession]. Keep its tokens with [OnRenew] or
+// [WithTokenStore]. If the server refuses the refresh token, calls match [ErrSessionLost]:
+// log in again.
+//
 // # Where this holds
 //
 // Each row adds one thing to the first:
@@ -101,7 +108,7 @@
 // # Security
 //
 // Tokens and passwords are redacted in errors, logs and prints, also where the server
-// echoes them (a token shorter than 8 bytes only after "Bearer"). Redirects are not
+// echoes them, and so are refresh tokens and codes (a token shorter than 8 bytes only after "Bearer"). Redirects are not
 // followed. An ID is sent as one escaped path segment, and refused if it is empty, ".",
 // "..", or has control or invisible characters.
 //
@@ -115,6 +122,9 @@
 //	Create                                 documented; its failures are not known
 //	Provider, AuthMethod of NewUser        types
 //	ResendInvitation                       types
+//	Login, and refreshing                  documented; the failures of a refresh: not known
+//	Logout, ListTokens, RevokeToken,       types
+//	VerifyMFA, MFARequiredError
 //	204, 401, 408, 409, 422, 425, 429,     HTTP
 //	501 to 599, Retry-After
 //
