@@ -280,7 +280,11 @@ func (s *session) token(ctx context.Context) (string, error) {
 	s.mu.Unlock()
 	var enough <-chan time.Time
 	if alive {
-		timer := time.NewTimer(patience)
+		wait := patience
+		if deadline, bounded := ctx.Deadline(); bounded {
+			wait = min(wait, time.Until(deadline)/2) // the rest is for the call
+		}
+		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		enough = timer.C
 	}

@@ -311,6 +311,22 @@ func TestARenewalThatFailsForAWhileIsTriedAgain(t *testing.T) {
 	}
 }
 
+func TestAStalledRenewalLeavesTimeForACallWithALivingToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := withJane()
+		_, client := logIn(t, b)
+		b.ScriptFor("refresh", flashbacktest.Fault{Lose: flashbacktest.Stall})
+		<-time.After(56 * time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		begun := time.Now()
+		require.NoError(t, see(ctx, client))
+		assert.Equal(t, 2*time.Second, time.Since(begun))
+		<-time.After(time.Minute) // the renewal's
+	})
+}
+
 func TestAStalledRenewalDoesNotKeepCallsWithALivingToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -317,12 +317,28 @@ func refuseEveryOther() func(*http.Request) flashbacktest.Fault {
 
 func TestASessionSurvivesItsProcessOrSaysToLogInAgain(t *testing.T) {
 	t.Parallel()
-	server, path := flashbacktest.New(t), newPath(t)
+	t.Run("a refresh ends the old token", func(t *testing.T) {
+		t.Parallel()
+		server := flashbacktest.New(t)
+		killTenTimes(t, server)
+	})
+	t.Run("it does not: then the session always works", func(t *testing.T) {
+		t.Parallel()
+		server := flashbacktest.New(t)
+		server.KeepRefreshTokens()
+		assert.Equal(t, 10, killTenTimes(t, server))
+	})
+}
+
+// killTenTimes kills a child at ten moments, and tells how often its session then works.
+func killTenTimes(t *testing.T, server *flashbacktest.Server) (works int) {
+	t.Helper()
+	path := newPath(t)
 	addJane(server.Backend)
 	password := flashback.NewSecret(password)
 	_, err := flashback.Login(t.Context(), email, password, server.Options(store(path))...)
 	require.NoError(t, err)
-	works, lost, renewals := 0, 0, 0
+	lost, renewals := 0, 0
 	for range 10 {
 		server.Decide(refuseEveryOther())
 		cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // It is this test.
@@ -355,4 +371,5 @@ func TestASessionSurvivesItsProcessOrSaysToLogInAgain(t *testing.T) {
 	}
 	t.Logf("killed 10 times during %d renewals: the session worked %d times, and was said to be lost %d times", renewals, works, lost)
 	assert.Greater(t, renewals, 10)
+	return works
 }
