@@ -36,6 +36,10 @@ var (
 	ErrNoFields = fmt.Errorf("no valid fields to update (%w)", ErrBadRequest)
 	// ErrUnauthorized is a 401: the token is bad or has expired.
 	ErrUnauthorized = errors.New("unauthorized")
+	// ErrSessionLost is a refresh token that the server refuses: nothing gets tokens any
+	// more but another login. It may have been spent by an attempt whose response was lost.
+	// It matches [ErrUnauthorized] too.
+	ErrSessionLost = fmt.Errorf("the session may be lost: log in again (%w)", ErrUnauthorized)
 	// ErrForbidden is a 403 with an envelope: the caller's role is too low, or the user
 	// is in another organization.
 	ErrForbidden = errors.New("forbidden")
@@ -66,7 +70,7 @@ var (
 
 // allKinds are all of these.
 var allKinds = []error{
-	ErrBadRequest, ErrUserNotDeleted, ErrSelfDeletion, ErrRoleCombination, ErrNoFields, ErrUnauthorized, ErrForbidden,
+	ErrBadRequest, ErrUserNotDeleted, ErrSelfDeletion, ErrRoleCombination, ErrNoFields, ErrUnauthorized, ErrSessionLost, ErrForbidden,
 	ErrNotFound, ErrConflict, ErrRateLimited, ErrServer, ErrUnexpectedResponse, ErrOutcomeUnknown, ErrRetryBudget,
 	ErrInvalidArgument, ErrNotSent,
 }
@@ -294,6 +298,9 @@ func reason(r call.Reason) error {
 		}
 		return ended{foreign{r.Text, r.Cause}, r.Err}
 	case call.NoToken, call.NetworkFailed:
+		if lost, ok := r.Err.(lostSessionError); ok { //nolint:errorlint // A source's own error is not it, whatever it wraps.
+			return lost
+		}
 		return foreign{r.Text, r.Err}
 	case call.WaitTooLong, call.ReadBackFailed:
 	}

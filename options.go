@@ -87,13 +87,14 @@ func WithHTTPClient(hc *http.Client) Option {
 // WithTokenSource gets the access token from source before each attempt, with the
 // context of the call. source must be safe for concurrent use, and should be fast: cache
 // the token. Its error ends the call. After a 401 a call that has a retry left is retried
-// once, at once, if source then has another token.
+// once, at once, if source then has another token: it is asked with a context in which
+// [RefusedToken] is the token that was refused, so that a cache can drop it.
 func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 	return func(s *settings) error {
 		if source == nil {
 			return errors.New("WithTokenSource got nil; give a function, or pass an access token to NewClient")
 		}
-		s.caller.Renews = true
+		s.caller.Renews, s.session = true, nil
 		s.caller.Token = func(ctx context.Context) (string, error) {
 			token, err := source(ctx)
 			if err != nil {

@@ -90,7 +90,7 @@ func (c *call) prepare(req *http.Request) error {
 	if c.state.Next() == verdict.LookBack {
 		c.lookBack()
 	}
-	if c.state.Next() == verdict.Stop && c.outcome.Attempts > 0 || !c.asked && !c.askToken() {
+	if c.state.Next() == verdict.Stop && c.outcome.Attempts > 0 || !c.asked && !c.askToken(c.ctx) {
 		c.turnOver(throttle.Unknown)
 		return errStop
 	}
@@ -208,9 +208,22 @@ func (c *call) told() string {
 	return "it was not sent"
 }
 
+// refused is the key of the token that was refused, in the context of a source.
+type refused struct{}
+
+// RefusedToken is the token that was answered 401, in the context that a source of
+// tokens is then asked with; else it is "".
+func RefusedToken(ctx context.Context) string {
+	token, _ := ctx.Value(refused{}).(string)
+	return token
+}
+
 // askToken asks for the token of the next attempt.
-func (c *call) askToken() bool {
-	token, err := c.client.Token(c.ctx)
+func (c *call) askToken(ctx context.Context) bool {
+	if c.op.Auth == Anonymous {
+		return true
+	}
+	token, err := c.client.Token(ctx)
 	if err != nil {
 		if c.ctx.Err() != nil {
 			c.stop(c.ended()) // the source need not say so
@@ -238,7 +251,7 @@ func (c *call) finish() Outcome {
 		}
 	case verdict.Failure, verdict.Unknown:
 		if r != nil {
-			r.redact(c.secrets)
+			r.redact(c.op, c.secrets)
 		}
 		if c.failure != nil && !c.ofContext(c.failure) {
 			c.stop(c.foreign(NetworkFailed, c.failure))

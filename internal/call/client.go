@@ -60,7 +60,7 @@ func (c *Client) Init() {
 		},
 		RetryMax: math.MaxInt, // CheckRetry alone decides
 		CheckRetry: func(ctx context.Context, _ *http.Response, _ error) (bool, error) {
-			return callOf(ctx).again(), nil
+			return callOf(ctx).again(), nil //nolint:contextcheck // The call has it.
 		},
 		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return 0 }, // it can't ask which call waits: prepare waits
 		PrepareRetry: func(req *http.Request) error { return callOf(req.Context()).prepare(req) },

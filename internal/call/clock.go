@@ -25,6 +25,9 @@ func (c *Clock) observe(h http.Header) {
 	c.known, c.ahead = true, time.Until(date)
 }
 
+// Now is what the server's clock shows.
+func (c *Clock) Now() time.Time { return c.at(time.Now(), nil) }
+
 // at is what the server's clock showed when ours showed t. If no other response has told,
 // the read-back has to.
 func (c *Clock) at(t time.Time, readBack http.Header) time.Time {

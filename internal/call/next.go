@@ -1,6 +1,7 @@
 package call
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -87,10 +88,10 @@ func (c *call) plan() bool {
 
 // renew goes on with another token, if there is one.
 func (c *call) renew() bool {
-	if !c.client.Renews {
+	if !c.client.Renews || c.op.Auth != Renewed {
 		return false
 	}
-	if refused := c.token; !c.askToken() || c.token == refused {
+	if old := c.token; !c.askToken(context.WithValue(c.ctx, refused{}, old)) || c.token == old {
 		return false
 	}
 	c.next.wait = 0

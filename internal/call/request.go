@@ -42,7 +42,9 @@ func (c *call) setHeader(req *http.Request) {
 	h := req.Header
 	values := [...]string{"application/json", "Bearer " + c.token, c.client.UserAgent, "no-cache"} // one allocation for all
 	h["Accept"] = values[0:1:1]
-	h["Authorization"] = values[1:2:2]
+	if c.op.Auth != Anonymous {
+		h["Authorization"] = values[1:2:2]
+	}
 	h["User-Agent"] = values[2:3:3]
 	if c.readBack {
 		h["Cache-Control"] = values[3:4:4]

@@ -23,6 +23,7 @@ type Response struct {
 	Code     string // the body's "error_code"
 	Found    any    // what the operation has read
 	Missing  error  // why it has not
+	Denied   bool   // "success" is false
 	Known    error  // what the message of a 400 is, if it is a documented one
 }
 
@@ -43,7 +44,7 @@ func (r *Response) understand(op *Op, in *Input) verdict.Response {
 	}
 	e := envelopeOf(body)
 	refusal := r.Status >= http.StatusBadRequest
-	r.Message, r.Code = e.message, e.code
+	r.Message, r.Code, r.Denied = e.message, e.code, e.denies
 	r.Envelope = e.isBool || e.hasMessage
 	if refusal && !e.hasMessage {
 		r.Message = e.err
@@ -75,7 +76,10 @@ const (
 )
 
 // redact leaves what may be shown.
-func (r *Response) redact(s *redact.Secrets) {
+func (r *Response) redact(op *Op, s *redact.Secrets) {
+	if op.Grants && r.Status < http.StatusBadRequest && !r.Denied {
+		r.Body = []byte(redact.Mark) // what it grants has not been read, and is a secret
+	}
 	r.Message, r.Code = kept(s, r.Message, maxKept), kept(s, r.Code, maxKept)
 	r.Body = s.Body(r.Body[:min(len(r.Body), maxKept)], r.Cut || len(r.Body) > maxKept)
 	r.Header = s.Header(r.Header)
