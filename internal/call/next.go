@@ -140,18 +140,19 @@ func (c *call) awaitTurn() bool {
 		return true
 	}
 	var closed *throttle.ClosedError
-	switch {
-	case errors.As(err, &closed) && closed.Deadline:
-		c.stop(Reason{Why: RateLimited, Text: "an earlier response asks to wait " + closed.For.Round(time.Millisecond).String() + " more"})
-		c.stop(deadlineNear(closed.For))
-	case errors.As(err, &closed):
-		c.stop(Reason{Why: RateLimited, Text: "an earlier response asks to wait " + closed.For.Round(time.Millisecond).String() + " more"})
-	default:
+	if !errors.As(err, &closed) {
 		c.stop(c.ended())
+		return false
 	}
-	if closed != nil {
-		c.outcome.RetryAfter = max(c.outcome.RetryAfter, closed.For)
+	text := "the server accepts no request of this operation"
+	if closed.Asked > 0 {
+		text = fmt.Sprintf("an earlier response asks to wait %v more", closed.Asked.Round(time.Millisecond))
 	}
+	c.stop(Reason{Why: RateLimited, Text: text})
+	if closed.Deadline {
+		c.stop(deadlineNear(closed.For))
+	}
+	c.outcome.RetryAfter = max(c.outcome.RetryAfter, closed.Asked)
 	return false
 }
 

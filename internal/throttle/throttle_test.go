@@ -87,7 +87,11 @@ func TestWaitsWithoutARetryAfterDouble(t *testing.T) {
 			limit.Done(pass, throttle.Refused, 0)
 		}
 		_, err := limit.Wait(t.Context(), place, most)
-		assert.Equal(t, &throttle.ClosedError{For: 64 * time.Second}, err, "longer than anybody waits")
+		var closed *throttle.ClosedError
+		require.ErrorAs(t, err, &closed, "it has waited for longer than it would")
+		assert.Zero(t, closed.Asked)
+		_, err = limit.Wait(t.Context(), new(throttle.Place), most)
+		require.NoError(t, err, "another one has not")
 	})
 }
 
@@ -97,8 +101,8 @@ func TestTooLongAWaitFailsAtOnce(t *testing.T) {
 		retryAfter, timeout time.Duration
 		want                throttle.ClosedError
 	}{
-		"longer than the call waits": {retryAfter: time.Hour, want: throttle.ClosedError{For: time.Hour}},
-		"past the deadline":          {retryAfter: 10 * time.Second, timeout: 5 * time.Second, want: throttle.ClosedError{For: 10 * time.Second, Deadline: true}},
+		"longer than the call waits": {retryAfter: time.Hour, want: throttle.ClosedError{For: time.Hour, Asked: time.Hour}},
+		"past the deadline":          {retryAfter: 10 * time.Second, timeout: 5 * time.Second, want: throttle.ClosedError{For: 10 * time.Second, Asked: 10 * time.Second, Deadline: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
