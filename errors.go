@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -108,8 +109,10 @@ func unexpected(op *operation, r *call.Response) error {
 	location := r.Header.Get("Location")
 	switch {
 	case r.Status >= 300 && r.Status < 400 && location != "":
-		location, _, _ = strings.Cut(location, "?") // whose values may be secret
-		came = "a redirect to " + line(location, 60)
+		came = "a redirect"
+		if u, err := url.Parse(location); err == nil { // the rest of it may be secret
+			came += " to " + line((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String(), 60)
+		}
 	case r.Status == http.StatusAccepted:
 		came = "that it will be done later"
 	case r.Status < 300 && r.Envelope && r.Missing != nil:
@@ -164,8 +167,11 @@ type Error struct {
 
 // Error is one line of a few hundred characters at most, without secrets.
 func (e *Error) Error() string {
+	if e == nil {
+		return "<nil>"
+	}
 	var b strings.Builder
-	b.WriteString("flashback: " + e.Op)
+	b.WriteString("flashback: " + line(e.Op, 80))
 	if e.ID != "" {
 		b.WriteString(` "` + line(e.ID, 40) + `"`)
 	}
@@ -273,6 +279,9 @@ func failure(op *operation, id string, o *call.Outcome) *Error {
 		e.RequestID = call.RequestID(r.Header)
 	}
 	for _, r := range o.Reasons {
+		if r.Why == call.NetworkFailed && o.Verdict == verdict.Failure && errors.Is(r.Err, ErrNotSent) {
+			all = all.and(ErrNotSent) // no attempt was
+		}
 		all = all.and(reason(r))
 	}
 	if len(all) == 1 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/budget"
+	"github.com/flashbacknetwork/flashback-go/internal/call"
 )
 
 // Option configures a [Client]. The order of options does not matter.
@@ -47,6 +48,9 @@ func WithBaseURL(rawURL string) Option {
 		if strings.EqualFold(u.Hostname(), "localhost") {
 			u.Host = strings.ToLower(u.Host) // as net/http exempts it from a proxy
 		}
+		if s.caller.BaseURL != *u {
+			s.caller.Clock = new(call.Clock) // that of another backend
+		}
 		s.caller.BaseURL = *u
 		return nil
 	}
@@ -78,7 +82,10 @@ func WithHTTPClient(hc *http.Client) Option {
 		if hc.Timeout < 0 {
 			return errors.New("WithHTTPClient got a client with a negative Timeout; use 0 for none")
 		}
-		s.caller.Sender = attempt.Sender{Transport: hc.Transport}
+		t, ok := hc.Transport.(*http.Transport)
+		if isOwn := hc.Transport == nil || ok && t == nil; !isOwn || !s.caller.Sender.Own {
+			s.caller.Sender = attempt.Sender{Transport: hc.Transport}
+		}
 		s.caller.Jar, s.limit = hc.Jar, hc.Timeout
 		return nil
 	}
@@ -193,6 +200,9 @@ func WithoutThrottling() Option {
 //   - "flashback: call", at Debug: after each call and read-back.
 func WithLogger(l *slog.Logger) Option {
 	return func(s *settings) error {
+		if l != nil && l.Handler() == nil {
+			return errors.New("WithLogger got a logger without a handler; use slog.New")
+		}
 		s.caller.Log = l
 		return nil
 	}

@@ -3,6 +3,7 @@ package flashback
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -79,7 +80,8 @@ func (r *Request) name() string {
 	if r.Name != "" {
 		return r.Name
 	}
-	return r.Method + " " + r.Path
+	path, _, _ := strings.Cut(r.Path, "?") // which does not belong there, and may be secret
+	return r.Method + " " + path
 }
 
 // operation makes the operation of one request.
@@ -142,7 +144,7 @@ func (r *Request) repeat() (verdict.Repeat, error) {
 // path is the escaped path, with the values of its segments.
 func (r *Request) path() (string, error) {
 	if !strings.HasPrefix(r.Path, "/") || strings.ContainsAny(r.Path, "?#%\\ ") {
-		return "", fmt.Errorf("the path %q must begin with a slash, and have no query, no fragment and nothing escaped; use Query and Segments", r.Path)
+		return "", errors.New("the path must begin with a slash, and have no query, no fragment and nothing escaped; use Query and Segments")
 	}
 	unused := maps.Clone(r.Segments)
 	segments := strings.Split(r.Path[1:], "/")

@@ -476,3 +476,26 @@ func TestAnAttemptsTimeoutBeginsWithTheAttempt(t *testing.T) {
 		assert.GreaterOrEqual(t, time.Since(begun), timeout)
 	}
 }
+
+// A GET that its caller calls not idempotent is sent again by net/http all the same, so its
+// outcome is never told as definite.
+func TestAGETThatIsNotIdempotentIsAmbiguousOverAKeptConnection(t *testing.T) {
+	t.Parallel()
+	var applied atomic.Int32
+	server := served(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/warm" {
+			respondActivated(w, r)
+			return
+		}
+		applied.Add(1)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if assert.NoError(t, err) {
+			_ = conn.Close()
+		}
+	})
+	client := clientOf(t, server.URL, flashback.WithMaxRetries(2))
+	require.NoError(t, client.Do(t.Context(), flashback.Request{Method: "GET", Path: "/warm"}, nil))
+	err := client.Do(t.Context(), flashback.Request{Method: "GET", Path: "/consume", Repeat: flashback.NotIdempotent}, nil)
+	require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+	assert.Positive(t, applied.Load())
+}

@@ -86,9 +86,12 @@ func callOf(ctx context.Context) *call {
 // Current tells of which operation the request with a context is an attempt, which one,
 // from 1, and whether it is a read-back.
 func Current(ctx context.Context) (op string, number int, readBack bool) {
+	if ctx == nil {
+		return "", 0, false
+	}
 	c := callOf(ctx)
 	if c == nil {
 		return "", 0, false
 	}
-	return c.op.Name, c.before + c.outcome.Attempts, c.readBack
+	return c.op.Name, int(c.number.Load()), c.readBack
 }

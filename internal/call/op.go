@@ -53,8 +53,9 @@ const (
 // ReadBack is a read that tells whether an operation was applied.
 type ReadBack struct {
 	Op *Op
-	// Judge judges what Op has read: begun is when the call began, by the server's clock.
-	Judge func(found any, begun time.Time) verdict.Reading
+	// Judge judges what Op has read: begun is when the call began, and now is when it was
+	// read, by the server's clock.
+	Judge func(found any, begun, now time.Time) verdict.Reading
 }
 
 // Input is what the caller gives to a call.

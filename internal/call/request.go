@@ -21,6 +21,11 @@ func (c *call) newRequest(ctx context.Context) error {
 	}
 	u.Path += plain
 	u.RawQuery = c.op.Query
+	for _, values := range u.Query() {
+		for _, value := range values {
+			c.secrets.AddToken(value) // which may be a token's, if it is long enough for one
+		}
+	}
 	c.request.Request = (&http.Request{
 		Method:     c.op.Method,
 		URL:        &u,
