@@ -20,11 +20,9 @@ import (
 
 const (
 	// DefaultBaseURL is the documented address of the Flashback backend.
-	// [WithBaseURL] sets another.
 	DefaultBaseURL = "https://backend.flashback.tech"
 
-	// Version is the version of this package, which every request carries in its
-	// User-Agent header.
+	// Version is the version of this package. Every request has it in its User-Agent.
 	Version = "0.2.0"
 )
 
@@ -46,6 +44,8 @@ type FlashbackClient = Client
 // settings are what the options set, and the caller that they make.
 type settings struct {
 	caller    call.Client
+	session   *session      // that Token asks
+	keep      keeper        // of a session that is to be made
 	token     string        // the fixed one
 	limit     time.Duration // of the http.Client that the caller gave
 	timeout   time.Duration // of an attempt
@@ -56,7 +56,11 @@ type settings struct {
 // "Bearer ". With [WithTokenSource], accessToken must be "". NewClient sends nothing. Its
 // errors match [ErrInvalidArgument].
 func NewClient(accessToken string, opts ...Option) (*Client, error) {
-	s := settings{
+	return newSettings(accessToken).client("NewClient", opts)
+}
+
+func newSettings(accessToken string) *settings {
+	s := &settings{
 		token:   accessToken,
 		timeout: 30 * time.Second,
 		caller: call.Client{
@@ -72,7 +76,8 @@ func NewClient(accessToken string, opts ...Option) (*Client, error) {
 			Clock:     new(call.Clock),
 		},
 	}
-	return s.client("NewClient", append([]Option{WithBaseURL(DefaultBaseURL)}, opts...))
+	_ = WithBaseURL(DefaultBaseURL)(s) // it is a good one
+	return s
 }
 
 // With returns a copy of the client with other options. The two share connections, rate
@@ -115,7 +120,11 @@ func (s *settings) client(op string, opts []Option) (*Client, error) {
 	caller := &s.caller
 	switch err := checkToken(s.token); {
 	case caller.Renews && s.token != "":
-		return nil, invalid(op, "", errors.New(`both an access token and WithTokenSource are given; pass "" as the access token`))
+		return nil, invalid(op, "", errors.New(`both an access token and WithTokenSource or WithSession are given; pass "" as the access token`))
+	case s.keep != nil:
+		return nil, invalid(op, "", errors.New("OnRenew and WithTokenStore are options of Login and Resume"))
+	case s.session != nil && s.session.baseURL != caller.BaseURL.String():
+		return nil, invalid(op, "", fmt.Errorf("the session is one of another backend, %s; use WithBaseURL", s.session.baseURL))
 	case caller.Renews:
 	case err != nil:
 		return nil, invalid(op, "", fmt.Errorf("the access token %w", err))

@@ -53,6 +53,13 @@
 // the server's Retry-After in between. A wait that would outlast the context's deadline is
 // not begun. A 429 makes all calls of the operation wait. See the options.
 //
+// # Sessions
+//
+// An access token lives for an hour. For programs that run longer, [Login] and [Resume]
+// make a [Session], which renews it: see [WithSession]. Keep its tokens with [OnRenew] or
+// [WithTokenStore]. If the server refuses the refresh token, calls match [ErrSessionLost]:
+// log in again.
+//
 // # Where this holds
 //
 // Each row adds one thing to the first:
@@ -88,15 +95,17 @@
 //   - That a user whom Create finds by a read-back is new: one with the same address,
 //     names and role may have been there before, with another password.
 //   - What is not known of the API: how it answers a second delete and a duplicate
-//     e-mail address, whether List and Get show deleted users, and whether List has pages.
+//     e-mail address, and whether List has pages.
 //   - That the API keeps its documented messages. They are compared without case, outer
 //     space and final full stop.
 //
 // # Security
 //
 // Tokens and passwords are redacted in errors, logs and prints, also where the server
-// echoes them (a token shorter than 8 bytes only after "Bearer"). Redirects are not
-// followed. An ID with control or invisible characters, "." and ".." are refused.
+// echoes them (a token shorter than 8 bytes only after "Bearer"), and so are refresh
+// tokens. Redirects are not followed. An ID is sent as one escaped segment of the path; "",
+// ".", ".." and control or invisible characters in it are refused, as is any text that is
+// not UTF-8.
 //
 // # Sources
 //
@@ -108,6 +117,9 @@
 //	Create                                 documented; its failures are not known
 //	Provider, AuthMethod of NewUser        types
 //	ResendInvitation                       types
+//	Login, and refreshing                  documented; the failures of a refresh: not known
+//	Logout, ListTokens, RevokeToken,       types
+//	VerifyMFA, MFARequiredError
 //	204, 401, 408, 409, 422, 425, 429,     HTTP
 //	501 to 599, Retry-After
 //

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -36,6 +37,10 @@ var (
 	ErrNoFields = fmt.Errorf("no valid fields to update (%w)", ErrBadRequest)
 	// ErrUnauthorized is a 401: the token is bad or has expired.
 	ErrUnauthorized = errors.New("unauthorized")
+	// ErrSessionLost is a refresh token that the server refuses: nothing gets tokens any
+	// more but another login. It may have been spent by an attempt whose response was lost.
+	// It matches [ErrUnauthorized] too.
+	ErrSessionLost = fmt.Errorf("the session may be lost: log in again (%w)", ErrUnauthorized)
 	// ErrForbidden is a 403 with an envelope: the caller's role is too low, or the user
 	// is in another organization.
 	ErrForbidden = errors.New("forbidden")
@@ -66,7 +71,7 @@ var (
 
 // allKinds are all of these.
 var allKinds = []error{
-	ErrBadRequest, ErrUserNotDeleted, ErrSelfDeletion, ErrRoleCombination, ErrNoFields, ErrUnauthorized, ErrForbidden,
+	ErrBadRequest, ErrUserNotDeleted, ErrSelfDeletion, ErrRoleCombination, ErrNoFields, ErrUnauthorized, ErrSessionLost, ErrForbidden,
 	ErrNotFound, ErrConflict, ErrRateLimited, ErrServer, ErrUnexpectedResponse, ErrOutcomeUnknown, ErrRetryBudget,
 	ErrInvalidArgument, ErrNotSent,
 }
@@ -104,8 +109,10 @@ func unexpected(op *operation, r *call.Response) error {
 	location := r.Header.Get("Location")
 	switch {
 	case r.Status >= 300 && r.Status < 400 && location != "":
-		location, _, _ = strings.Cut(location, "?") // whose values may be secret
-		came = "a redirect to " + line(location, 60)
+		came = "a redirect"
+		if u, err := url.Parse(location); err == nil { // the rest of it may be secret
+			came += " to " + line((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String(), 60)
+		}
 	case r.Status == http.StatusAccepted:
 		came = "that it will be done later"
 	case r.Status < 300 && r.Envelope && r.Missing != nil:
@@ -160,8 +167,11 @@ type Error struct {
 
 // Error is one line of a few hundred characters at most, without secrets.
 func (e *Error) Error() string {
+	if e == nil {
+		return "<nil>"
+	}
 	var b strings.Builder
-	b.WriteString("flashback: " + e.Op)
+	b.WriteString("flashback: " + line(e.Op, 80))
 	if e.ID != "" {
 		b.WriteString(` "` + line(e.ID, 40) + `"`)
 	}
@@ -269,6 +279,9 @@ func failure(op *operation, id string, o *call.Outcome) *Error {
 		e.RequestID = call.RequestID(r.Header)
 	}
 	for _, r := range o.Reasons {
+		if r.Why == call.NetworkFailed && o.Verdict == verdict.Failure && errors.Is(r.Err, ErrNotSent) {
+			all = all.and(ErrNotSent) // no attempt was
+		}
 		all = all.and(reason(r))
 	}
 	if len(all) == 1 {
@@ -294,6 +307,9 @@ func reason(r call.Reason) error {
 		}
 		return ended{foreign{r.Text, r.Cause}, r.Err}
 	case call.NoToken, call.NetworkFailed:
+		if lost, ok := r.Err.(lostSessionError); ok { //nolint:errorlint // A source's own error is not it, whatever it wraps.
+			return lost
+		}
 		return foreign{r.Text, r.Err}
 	case call.WaitTooLong, call.ReadBackFailed:
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -995,4 +997,57 @@ func TestZeroValuesReturnErrors(t *testing.T) {
 	}
 	assert.Empty(t, flashback.Secret{}.Reveal())
 	assert.Equal(t, flashback.Secret{}, flashback.NewSecret(""))
+}
+
+func TestOddErrorsOfTheCallersCodeDoNotPanic(t *testing.T) {
+	t.Parallel()
+	var none *flashback.Error
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(none)
+	_, err := newWire(t).client().Organization.Users.Activate(ctx, "user-1")
+	require.ErrorIs(t, err, context.Canceled)
+	assert.NotEmpty(t, err.Error())
+	var typed *net.OpError
+	_, err = newWire(t, fails(typed)).client(flashback.WithMaxRetries(0)).Organization.Users.Activate(t.Context(), "user-1")
+	assert.True(t, asError(t, err).OutcomeUnknown)
+	assert.NotEmpty(t, err.Error())
+	_, err = flashback.NewClient(wireToken, flashback.WithLogger(new(slog.Logger)))
+	require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+	_, ok := flashback.AttemptFrom(nil) //nolint:staticcheck // It is what is tested.
+	assert.False(t, ok)
+	assert.False(t, (*flashback.User)(nil).Deleted())
+}
+
+func TestATransportThatHasNotSentMatchesErrNotSent(t *testing.T) {
+	t.Parallel()
+	open := fmt.Errorf("circuit open: %w", flashback.ErrNotSent)
+	_, err := newWire(t, fails(open)).client(flashback.WithMaxRetries(0)).Organization.Users.Activate(t.Context(), "user-1")
+	require.ErrorIs(t, err, flashback.ErrNotSent)
+	_, err = newWire(t, fails(errors.New("lost")), fails(open)).client(flashback.WithMaxRetries(1)).Organization.Users.Activate(t.Context(), "user-1")
+	require.NotErrorIs(t, err, flashback.ErrNotSent, "the first attempt may have been")
+}
+
+func TestSuccessFalseWinsOverAnyOtherSuccess(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{
+		`{"success":"x","success":false,"message":"No way"}`, `{"success":false,"success":1,"message":"No way"}`, `{"success":true,"success":false,"message":"No way"}`,
+	} {
+		_, err := newWire(t, says(200, body)).client().Organization.Users.Activate(t.Context(), "user-1")
+		assert.False(t, asError(t, err).OutcomeUnknown, body)
+	}
+}
+
+func TestTextOfABodyOrARedirectIsRedacted(t *testing.T) {
+	t.Parallel()
+	for name, respond := range map[string]httpmock.Responder{
+		"an ID":                 says(200, `{"id":"`+wireToken+`"}`),
+		"a redirect's fragment": says(302, "", "Location", "https://u:hidden-1@login.example/a?b=hidden-1#access_token=hidden-1"),
+	} {
+		_, err := newWire(t, respond).client().Organization.Users.Get(t.Context(), "user-1")
+		assert.NotContains(t, asError(t, err).Error(), wireToken, name)
+		assert.NotContains(t, err.Error(), "hidden-1", name)
+	}
+	err := newWire(t, says(404, `{"message":"Cannot GET /x?code=hidden-value-1"}`)).client().
+		Do(t.Context(), flashback.Request{Method: "GET", Path: "/x", Query: url.Values{"code": {"hidden-value-1"}}}, nil)
+	assert.NotContains(t, err.Error(), "hidden-value-1")
 }

@@ -144,6 +144,44 @@ func ExampleWithHTTPClient() {
 	// Output:
 }
 
+// printing prints the attempts that a transport makes.
+type printing struct{ http.RoundTripper }
+
+func (t printing) RoundTrip(req *http.Request) (*http.Response, error) {
+	if attempt, ok := flashback.AttemptFrom(req.Context()); ok {
+		fmt.Println(attempt.Number, req.Method, attempt.Op, attempt.ReadBack)
+	}
+	return t.RoundTripper.RoundTrip(req)
+}
+
+// The client's own transport in a wrapper. The response to the delete is lost, and a
+// read-back settles it.
+func ExampleWithHTTPClient_wrapped() {
+	backend := flashbacktest.NewServer()
+	defer backend.Close()
+	backend.AddUser(flashbacktest.User{ID: "user-1"})
+	backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse))
+
+	transport := flashback.NewTransport()
+	defer transport.CloseIdleConnections()
+	client, err := flashback.NewClient(backend.Token(), flashback.WithBaseURL(backend.URL),
+		flashback.WithHTTPClient(&http.Client{Transport: printing{transport}}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	deletion, err := client.Organization.Users.Delete(context.Background(), "user-1")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("recovered:", deletion.Recovered)
+	// Output:
+	// 1 DELETE organization.users.delete false
+	// 2 GET organization.users.get true
+	// recovered: true
+}
+
 // The source has another token when the first one turns out to be no longer good.
 func ExampleWithTokenSource() {
 	backend := flashbacktest.NewServer()

@@ -32,6 +32,7 @@ var errNoClient = errors.New("it was not made by NewClient, which is where to ge
 
 // do carries out a call of an operation.
 func (c caller) do(ctx context.Context, op *operation, in call.Input, body any) (call.Outcome, error) {
+	response := responseFor(ctx)
 	switch {
 	case c == nil:
 		return call.Outcome{}, invalid(op.Name, in.ID, errNoClient)
@@ -53,7 +54,6 @@ func (c caller) do(ctx context.Context, op *operation, in call.Input, body any) 
 		}
 	}
 	client, begun := c(), time.Now()
-	response, _ := ctx.Value(responseKey{}).(*Response)
 	in.KeepHeader = response != nil
 	outcome := client.Do(ctx, &op.Op, &in)
 	if response != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/budget"
+	"github.com/flashbacknetwork/flashback-go/internal/call"
 )
 
 // Option configures a [Client]. The order of options does not matter.
@@ -47,6 +48,9 @@ func WithBaseURL(rawURL string) Option {
 		if strings.EqualFold(u.Hostname(), "localhost") {
 			u.Host = strings.ToLower(u.Host) // as net/http exempts it from a proxy
 		}
+		if s.caller.BaseURL != *u {
+			s.caller.Clock = new(call.Clock) // that of another backend
+		}
 		s.caller.BaseURL = *u
 		return nil
 	}
@@ -78,7 +82,10 @@ func WithHTTPClient(hc *http.Client) Option {
 		if hc.Timeout < 0 {
 			return errors.New("WithHTTPClient got a client with a negative Timeout; use 0 for none")
 		}
-		s.caller.Sender = attempt.Sender{Transport: hc.Transport}
+		t, ok := hc.Transport.(*http.Transport)
+		if isOwn := hc.Transport == nil || ok && t == nil; !isOwn || !s.caller.Sender.Own {
+			s.caller.Sender = attempt.Sender{Transport: hc.Transport}
+		}
 		s.caller.Jar, s.limit = hc.Jar, hc.Timeout
 		return nil
 	}
@@ -87,13 +94,14 @@ func WithHTTPClient(hc *http.Client) Option {
 // WithTokenSource gets the access token from source before each attempt, with the
 // context of the call. source must be safe for concurrent use, and should be fast: cache
 // the token. Its error ends the call. After a 401 a call that has a retry left is retried
-// once, at once, if source then has another token.
+// once, at once, if source then has another token: it is asked with a context in which
+// [RefusedToken] is the token that was refused, so that a cache can drop it.
 func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 	return func(s *settings) error {
 		if source == nil {
 			return errors.New("WithTokenSource got nil; give a function, or pass an access token to NewClient")
 		}
-		s.caller.Renews = true
+		s.caller.Renews, s.session = true, nil
 		s.caller.Token = func(ctx context.Context) (string, error) {
 			token, err := source(ctx)
 			if err != nil {
@@ -192,6 +200,9 @@ func WithoutThrottling() Option {
 //   - "flashback: call", at Debug: after each call and read-back.
 func WithLogger(l *slog.Logger) Option {
 	return func(s *settings) error {
+		if l != nil && l.Handler() == nil {
+			return errors.New("WithLogger got a logger without a handler; use slog.New")
+		}
 		s.caller.Log = l
 		return nil
 	}

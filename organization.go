@@ -102,7 +102,7 @@ func organizationOf(object []byte) Organization {
 }
 
 // OrganizationUpdate is what [OrganizationService.Update] changes. A nil field stays as it
-// is; see [Ptr].
+// is, and a pointer to "" empties it; see [Ptr].
 type OrganizationUpdate struct {
 	Name        *string `json:"name,omitempty"`
 	Address1    *string `json:"address1,omitempty"`
@@ -127,7 +127,7 @@ func (s *OrganizationService) Get(ctx context.Context, orgID string) (*Organizat
 
 // Update changes an organization. The caller needs the ADMINISTRATORS role or higher. If
 // the response has no organization, the result is the ID and the fields that were set. At
-// least one field is required. If the outcome is unknown, call Update again.
+// least one field is required.
 func (s *OrganizationService) Update(ctx context.Context, orgID string, update OrganizationUpdate) (*Organization, error) {
 	if update == (OrganizationUpdate{}) {
 		return nil, invalid(updateOrganization.Name, orgID, errNothingToUpdate)

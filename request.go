@@ -3,6 +3,7 @@ package flashback
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -14,7 +15,8 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// Repeat says what repeating a request does, in the terms of RFC 9110, section 9.2.
+// Repeat says what repeating a request does, in the terms of RFC 9110, section 9.2, and
+// so whether it is repeated after an ambiguous attempt.
 type Repeat int
 
 // The kinds of repetition.
@@ -22,9 +24,9 @@ const (
 	// RepeatByMethod is Safe for GET, HEAD, OPTIONS and TRACE, Idempotent for PUT and
 	// DELETE, and NotIdempotent for all others.
 	RepeatByMethod Repeat = iota
-	Safe                  // it changes nothing, as the first
-	Idempotent            // it changes no more than the first
-	NotIdempotent         // it may change more than was asked for
+	Safe                  // it changes nothing: repeated, and never of unknown outcome
+	Idempotent            // it changes no more than the first: repeated
+	NotIdempotent         // it may change more: not repeated
 )
 
 // Request is a call of [Client.Do].
@@ -78,7 +80,8 @@ func (r *Request) name() string {
 	if r.Name != "" {
 		return r.Name
 	}
-	return r.Method + " " + r.Path
+	path, _, _ := strings.Cut(r.Path, "?") // which does not belong there, and may be secret
+	return r.Method + " " + path
 }
 
 // operation makes the operation of one request.
@@ -141,7 +144,7 @@ func (r *Request) repeat() (verdict.Repeat, error) {
 // path is the escaped path, with the values of its segments.
 func (r *Request) path() (string, error) {
 	if !strings.HasPrefix(r.Path, "/") || strings.ContainsAny(r.Path, "?#%\\ ") {
-		return "", fmt.Errorf("the path %q must begin with a slash, and have no query, no fragment and nothing escaped; use Query and Segments", r.Path)
+		return "", errors.New("the path must begin with a slash, and have no query, no fragment and nothing escaped; use Query and Segments")
 	}
 	unused := maps.Clone(r.Segments)
 	segments := strings.Split(r.Path[1:], "/")

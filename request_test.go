@@ -202,3 +202,21 @@ func TestAZeroClientDoesNothing(t *testing.T) {
 		require.ErrorIs(t, c.Do(context.Background(), flashback.Request{Method: "GET", Path: "/x"}, nil), flashback.ErrInvalidArgument)
 	}
 }
+
+func TestAResponseToHEADHasNoBody(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, says(200, "", "X-Total", "7"))
+	var response flashback.Response
+	require.NoError(t, w.client().Do(flashback.WithResponse(t.Context(), &response), flashback.Request{Method: "HEAD", Path: "/x"}, nil))
+	assert.Equal(t, "7", response.Header.Get("X-Total"))
+}
+
+func TestAResponseIsEmptiedByACallThatSendsNothing(t *testing.T) {
+	t.Parallel()
+	response := flashback.Response{StatusCode: 200}
+	require.Error(t, newWire(t).client().Do(flashback.WithResponse(t.Context(), &response), flashback.Request{}, nil))
+	assert.Equal(t, flashback.Response{StatusCode: 200}, response, "nothing was begun")
+	_, err := newWire(t).client().Organization.Users.Activate(flashback.WithResponse(t.Context(), &response), "")
+	require.Error(t, err)
+	assert.Equal(t, flashback.Response{}, response)
+}

@@ -33,6 +33,18 @@ func WithResponse(ctx context.Context, response *Response) context.Context {
 	return context.WithValue(ctx, responseKey{}, response)
 }
 
+// responseFor is what a call with ctx is to fill, emptied, or nil.
+func responseFor(ctx context.Context) *Response {
+	if ctx == nil {
+		return nil
+	}
+	response, _ := ctx.Value(responseKey{}).(*Response)
+	if response != nil {
+		*response = Response{} // a call that sends nothing has none
+	}
+	return response
+}
+
 func responseOf(o *call.Outcome, took time.Duration) Response {
 	r := Response{Attempts: o.Attempts, Recovered: o.Verdict == verdict.Recovered, Throttled: o.Throttled, Duration: took}
 	if o.Response != nil {

@@ -30,7 +30,7 @@ type User struct {
 }
 
 // Deleted tells whether the user is soft-deleted.
-func (u *User) Deleted() bool { return u.DeletedAt != nil }
+func (u *User) Deleted() bool { return u != nil && u.DeletedAt != nil }
 
 // UnmarshalJSON takes a field in an undocumented form for missing.
 func (u *User) UnmarshalJSON(data []byte) error {
@@ -119,13 +119,22 @@ func member(object []byte, key string) []byte {
 	return found
 }
 
-// readUserData reads the user in the envelope of a create or an update.
+// readUserData reads the user in the envelope of a create or an update: not another one.
 func readUserData(body []byte, in *call.Input) (any, error) {
 	user := userOf(member(body, "data"))
-	if user.ID == "" || in.ID != "" && user.ID != in.ID {
-		return nil, errors.New("no such user in its data")
+	wanted, created := in.Wanted.(*User)
+	switch {
+	case user.ID == "":
+		return nil, errors.New("no user that has an ID in its data")
+	case in.ID != "" && user.ID != in.ID,
+		created && user.Email != "" && !sameEmail(user.Email, wanted.Email):
+		return nil, call.MisfitError{What: fmt.Sprintf("another user, %q", user.ID)}
 	}
 	return &user, nil
+}
+
+func sameEmail(a, b string) bool {
+	return strings.EqualFold(strings.TrimSpace(a), strings.TrimSpace(b))
 }
 
 // readDeletedAt reads when a user was deleted: a *time.Time, which is nil for one who is
@@ -180,7 +189,7 @@ func readCreated(body []byte, in *call.Input) (any, error) {
 	list, _ := found.(*UserList)
 	wanted, _ := in.Wanted.(*User)
 	for i := range list.Users {
-		if u := &list.Users[i]; strings.EqualFold(strings.TrimSpace(u.Email), strings.TrimSpace(wanted.Email)) {
+		if u := &list.Users[i]; sameEmail(u.Email, wanted.Email) {
 			if u.Deleted() || u.Name != wanted.Name || u.LastName != wanted.LastName || u.role() != wanted.role() {
 				return otherUser{}, nil
 			}
@@ -296,8 +305,8 @@ const (
 	AuthMicrosoft AuthMethod = "MICROSOFT"
 )
 
-// UserUpdate is what [UsersService.Update] changes. A nil field stays as it is; see
-// [Ptr].
+// UserUpdate is what [UsersService.Update] changes. A nil field stays as it is,
+// and a pointer to "" empties it; see [Ptr].
 type UserUpdate struct {
 	Name     *string `json:"name,omitempty"`
 	LastName *string `json:"lastName,omitempty"`

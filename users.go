@@ -92,15 +92,18 @@ const (
 
 // isDeleted judges a delete. Who was deleted before the call was so already, or comes
 // from a replica or a cache that has an old state.
-func isDeleted(found any, begun time.Time) verdict.Reading {
-	if at, _ := found.(*time.Time); at == nil || at.Before(begun.Add(-tolerance)) {
+func isDeleted(found any, begun, now time.Time) verdict.Reading {
+	switch at, _ := found.(*time.Time); {
+	case at == nil, at.Before(begun.Add(-tolerance)):
 		return verdict.NotDone
+	case at.After(now.Add(tolerance)):
+		return verdict.Unreadable // by another clock
 	}
 	return verdict.Done
 }
 
 // isActive judges an activation.
-func isActive(found any, _ time.Time) verdict.Reading {
+func isActive(found any, _, _ time.Time) verdict.Reading {
 	if at, _ := found.(*time.Time); at != nil {
 		return verdict.NotDone
 	}
@@ -108,7 +111,7 @@ func isActive(found any, _ time.Time) verdict.Reading {
 }
 
 // isCreated judges a create.
-func isCreated(found any, _ time.Time) verdict.Reading {
+func isCreated(found any, _, _ time.Time) verdict.Reading {
 	switch user, ok := found.(*User); {
 	case !ok:
 		return verdict.Other
@@ -151,7 +154,7 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 	case password == "" && strings.EqualFold(string(cmp.Or(user.AuthMethod, AuthLocal)), string(AuthLocal)):
 		return nil, invalid(createUser.Name, "", errors.New("the password is empty; use NewSecret, or an AuthMethod that needs none"))
 	}
-	wanted := &User{Email: user.Email, Name: user.FirstName, LastName: user.LastName, OrgRole: user.OrgRole}
+	wanted := &User{Email: user.Email, Name: user.FirstName, LastName: user.LastName, OrgRole: copyOf(user.OrgRole)}
 	outcome, err := s.call().do(ctx, &createUser, call.Input{Password: password, Wanted: wanted}, struct {
 		NewUser
 
@@ -167,8 +170,7 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 }
 
 // Update changes a user. If the response has no user, the result is the ID and the
-// fields that were set. At least one field is required. If the outcome is unknown, call
-// Update again.
+// fields that were set. At least one field is required.
 func (s *UsersService) Update(ctx context.Context, userID string, update UserUpdate) (*User, error) {
 	if update == (UserUpdate{}) {
 		return nil, invalid(updateUser.Name, userID, errNothingToUpdate)
@@ -180,13 +182,20 @@ func (s *UsersService) Update(ctx context.Context, userID string, update UserUpd
 	if user, ok := outcome.Found.(*User); ok {
 		return user, nil
 	}
-	user := &User{ID: userID, OrgRole: update.OrgRole}
+	user := &User{ID: userID, OrgRole: copyOf(update.OrgRole)}
 	set(&user.Name, update.Name)
 	set(&user.LastName, update.LastName)
 	return user, nil
 }
 
 var errNothingToUpdate = errors.New("there is nothing to update; set a field")
+
+func copyOf[T any](value *T) *T {
+	if value == nil {
+		return nil
+	}
+	return new(*value)
+}
 
 func set[T any](field, to *T) {
 	if to != nil {
@@ -199,8 +208,7 @@ type Deletion struct {
 	UserID   string `json:"userId"`
 	Message  string `json:"message"`
 	Attempts int    `json:"attempts"`
-	// Recovered means that a read-back found the user deleted since the call began, most
-	// likely by this call.
+	// Recovered means that a read-back found the user deleted since the call began.
 	Recovered bool `json:"recovered"`
 }
 
@@ -221,12 +229,10 @@ func (s *UsersService) Delete(ctx context.Context, userID string) (*Deletion, er
 
 // Activation is the success of [UsersService.Activate].
 type Activation struct {
-	UserID  string `json:"userId"`
-	Message string `json:"message"`
-	// Attempts counts the requests, with those of read-backs.
-	Attempts int `json:"attempts"`
-	// Recovered means that an attempt was ambiguous, and that the user was then found
-	// active, most likely because of this call.
+	UserID   string `json:"userId"`
+	Message  string `json:"message"`
+	Attempts int    `json:"attempts"` // as in [Error]
+	// Recovered means that the user was found active after an ambiguous attempt.
 	Recovered bool `json:"recovered"`
 }
 

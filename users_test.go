@@ -498,10 +498,16 @@ func TestAChangeWithoutDataReturnsWhatWasAskedFor(t *testing.T) {
 	}
 	for _, call := range []string{"update", "update the organization"} {
 		m := methodOf(t, call)
-		got, err := m.call(t.Context(), newWire(t, says(200, `{"success":true,"data":{"id":"another","name":"Bill"}}`)).client())
-		require.NoError(t, err)
-		assert.Equal(t, asked[call], got, "another one is not returned")
+		_, err := m.call(t.Context(), newWire(t, says(200, `{"success":true,"data":{"id":"another","name":"Bill"}}`)).client())
+		require.ErrorIs(t, err, flashback.ErrUnexpectedResponse, "another one is not returned")
+		require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
 	}
+	// Whoever was created is in the list.
+	w := newWire(t, says(201, `{"success":true,"data":{"id":"u-9","email":"bob@example.com"}}`),
+		says(200, `{"success":true,"data":[{"id":"u-1","email":"jane@example.com","name":"Jane","lastName":"Doe"}]}`))
+	created, err := w.client().Organization.Users.Create(t.Context(), newUser)
+	require.NoError(t, err)
+	assert.Equal(t, "u-1", created.ID)
 }
 
 // stamp is a time as the API writes it, that long after the bubble's clock.
@@ -1005,4 +1011,49 @@ func TestTextOfOtherScriptsIsSentAsItIs(t *testing.T) {
 	})
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"email":"e","password":"pä😀\ufffd<&>\u2028","firstName":"日本","lastName":"O'Neill"}`, string(body))
+}
+
+func TestAReadBackIsBelievedByTheLaterClock(t *testing.T) {
+	t.Parallel()
+	lost := fails(errors.New("lost"))
+	for name, tt := range map[string]struct {
+		first     httpmock.Responder
+		deletedAt time.Duration // before now
+		header    []string      // of the read-back
+		recovered bool
+	}{
+		"a proxy whose clock is behind, and an old deletion": {says(502, "", "Date", httpDate(-time.Hour)), 30 * time.Minute, []string{"Date", httpDate(0)}, false},
+		"a date of the year 1, and an old deletion":          {says(502, "", "Date", "Mon, 01 Jan 0001 00:00:00 GMT"), 8760 * time.Hour, []string{"Date", httpDate(0)}, false},
+		"no date, and a deletion that is to come":            {lost, -30 * time.Minute, nil, false},
+		"no date, and a fresh deletion":                      {lost, 0, nil, true},
+		"an Age too large to be read":                        {lost, 0, []string{"Date", httpDate(0), "Age", "99999999999999999999"}, false},
+		"the server's clock an hour ahead":                   {lost, -time.Hour, []string{"Date", httpDate(time.Hour)}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := time.Now().Add(-tt.deletedAt).UTC().Format(time.RFC3339Nano)
+			w := newWire(t, tt.first, says(200, `{"id":"user-1","deletedAt":"`+at+`"}`, tt.header...))
+			got, err := w.client(flashback.WithMaxRetries(0)).Organization.Users.Delete(t.Context(), "user-1")
+			if !tt.recovered {
+				assert.True(t, asError(t, err).OutcomeUnknown, "%v", err)
+				return
+			}
+			require.NoError(t, err)
+			assert.True(t, got.Recovered)
+		})
+	}
+	w := newWire(t, lost, says(400, `{"message":"Organization is frozen"}`), says(200, `{"id":"user-1","deletedAt":null}`, "Age", "2147483648"))
+	_, err := w.client().Organization.Users.Activate(t.Context(), "user-1")
+	assert.True(t, asError(t, err).OutcomeUnknown, "the state is as old as can be")
+}
+
+func httpDate(ahead time.Duration) string { return time.Now().Add(ahead).UTC().Format(http.TimeFormat) }
+
+func TestAResultSharesNothingWithWhatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	role := flashback.RoleBilling
+	got, err := newWire(t, says(204, "")).client().Organization.Users.Update(t.Context(), "user-1", flashback.UserUpdate{OrgRole: &role})
+	require.NoError(t, err)
+	assert.NotSame(t, &role, got.OrgRole)
+	assert.Equal(t, role, *got.OrgRole)
 }

@@ -30,7 +30,8 @@ type User struct {
 	Validated bool
 	DeletedAt *time.Time // nil for an active user
 
-	Password    string // as it was created with
+	Password    string // as it was created with; the one to log in with
+	MFACode     string // what a login needs as the second factor; "" if it needs none
 	Invitations int    // sent to this user
 }
 
@@ -69,22 +70,25 @@ type Backend struct {
 	token         string
 	builtIn, mine *http.ServeMux
 
-	mu       sync.Mutex
-	users    map[string]*User
-	orgs     map[string]*flashback.Organization
-	created  int // users
-	issued   int // tokens, revoked ones too
-	tokens   map[string]token
-	lifetime time.Duration
-	scripts  map[string][]Fault // by ID; "" is for any request
-	decide   func(*http.Request) Fault
-	received []*Request
-	limit    limit
+	mu        sync.Mutex
+	users     map[string]*User
+	orgs      map[string]*flashback.Organization
+	created   int // users
+	issued    int // tokens, revoked ones too
+	tokens    map[string]token
+	lifetime  time.Duration
+	refreshes []refreshToken
+	keepsOld  bool               // refresh tokens
+	scripts   map[string][]Fault // by ID; "" is for any request
+	decide    func(*http.Request) Fault
+	received  []*Request
+	limit     limit
 }
 
 type token struct {
-	userID string
-	issued time.Time
+	userID  string
+	issued  time.Time
+	limited bool // until the second factor is verified
 }
 
 // NewBackend returns a backend with one organization, [DefaultOrg], and one user
@@ -175,11 +179,12 @@ func (b *Backend) AddToken(userID string) string {
 	return text
 }
 
-// RevokeToken makes a token a bad one.
+// RevokeToken makes an access token, or a refresh token, a bad one.
 func (b *Backend) RevokeToken(token string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.tokens, token)
+	b.refreshes = slices.DeleteFunc(b.refreshes, func(t refreshToken) bool { return t.text == token })
 }
 
 // SetTokenLifetime makes each access token a bad one when so much time has passed
@@ -200,6 +205,11 @@ func (b *Backend) caller(r *http.Request) *User {
 		return nil
 	}
 	return user
+}
+
+// limited tells whether the request's token waits for a second factor. The mutex is held.
+func (b *Backend) limited(r *http.Request) bool {
+	return b.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")].limited
 }
 
 // Handle adds an endpoint of the test's own. The pattern is one of [http.ServeMux],

@@ -34,6 +34,10 @@
 //   - ResendInvitation's messages, and whatever it refuses.
 //   - The 401, which is the one of other calls of the platform; 404 for another path and
 //     405 for another method, before the token is looked at; 429.
+//   - What refuses a refresh (401 "INVALID_REFRESH_TOKEN"), a code of the second factor
+//     (400 "Invalid code"), the calls of a login that waits for one (403) and a refresh
+//     token to be revoked (404); the fields of a list of tokens; and that the access
+//     tokens of a refresh token live on without it.
 //   - The description of a reserved role is "", and that of 0xfe "ADMINISTRATOR".
 //
 // # Faults

@@ -40,10 +40,15 @@ func (b *Backend) endpoints() *http.ServeMux {
 				respond(w, http.StatusUnauthorized, noAuthUser)
 				return
 			}
+			if b.limited(r) {
+				respond(w, http.StatusForbidden, envelope{Message: "MFA verification required"})
+				return
+			}
 			status, response := serve(b, caller, r.PathValue("id"), body)
 			respond(w, status, response)
 		})
 	}
+	b.sessionEndpoints(mux)
 	return mux
 }
 

@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
@@ -23,15 +22,11 @@ func (b *Backend) Client(opts ...flashback.Option) *flashback.Client {
 
 // ClientWithToken is [Backend.Client] with another token; see [Backend.AddToken].
 func (b *Backend) ClientWithToken(token string, opts ...flashback.Option) *flashback.Client {
-	return newClient(token, append([]flashback.Option{
-		flashback.WithBaseURL("https://backend.flashback.test"), // which is nobody's, whatever transport opts bring
-		flashback.WithHTTPClient(&http.Client{Transport: b}),
-	}, opts...))
+	return newClient(token, b.Options(opts...))
 }
 
 func newClient(token string, opts []flashback.Option) *flashback.Client {
-	client, err := flashback.NewClient(token,
-		append([]flashback.Option{flashback.WithBackoff(time.Millisecond, 4*time.Millisecond)}, opts...)...)
+	client, err := flashback.NewClient(token, opts...)
 	if err != nil {
 		panic("flashbacktest: " + err.Error())
 	}

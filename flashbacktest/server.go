@@ -48,5 +48,5 @@ func (s *Server) Client(opts ...flashback.Option) *flashback.Client {
 
 // ClientWithToken is [Server.Client] with another token; see [Backend.AddToken].
 func (s *Server) ClientWithToken(token string, opts ...flashback.Option) *flashback.Client {
-	return newClient(token, append([]flashback.Option{flashback.WithBaseURL(s.URL)}, opts...))
+	return newClient(token, s.Options(opts...))
 }

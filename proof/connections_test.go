@@ -137,24 +137,6 @@ func TestManyWorkersShareFewConnections(t *testing.T) {
 	assert.LessOrEqual(t, opened.Load(), int64(128))
 }
 
-// A cap on connections would let calls wait within their own attempt's timeout.
-func TestACrowdIsNotLostToAQueueForConnections(t *testing.T) {
-	t.Parallel()
-	server := served(t, func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-time.After(300 * time.Millisecond):
-			respondActivated(w, r)
-		case <-r.Context().Done():
-		}
-	})
-	n, timeout := 500, 2*time.Second
-	if raceEnabled || testing.Short() {
-		n, timeout = 200, 3*time.Second
-	}
-	client := clientOf(t, server.URL, flashback.WithAttemptTimeout(timeout), flashback.WithMaxRetries(0))
-	workers(t, client, n, 1)
-}
-
 func TestOneCallsFailureLeavesTheConnectionsOfOthers(t *testing.T) {
 	t.Parallel()
 	backend := flashbacktest.NewBackend()
@@ -493,4 +475,27 @@ func TestAnAttemptsTimeoutBeginsWithTheAttempt(t *testing.T) {
 		require.NotErrorIs(t, err, context.DeadlineExceeded)
 		assert.GreaterOrEqual(t, time.Since(begun), timeout)
 	}
+}
+
+// A GET that its caller calls not idempotent is sent again by net/http all the same, so its
+// outcome is never told as definite.
+func TestAGETThatIsNotIdempotentIsAmbiguousOverAKeptConnection(t *testing.T) {
+	t.Parallel()
+	var applied atomic.Int32
+	server := served(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/warm" {
+			respondActivated(w, r)
+			return
+		}
+		applied.Add(1)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if assert.NoError(t, err) {
+			_ = conn.Close()
+		}
+	})
+	client := clientOf(t, server.URL, flashback.WithMaxRetries(2))
+	require.NoError(t, client.Do(t.Context(), flashback.Request{Method: "GET", Path: "/warm"}, nil))
+	err := client.Do(t.Context(), flashback.Request{Method: "GET", Path: "/consume", Repeat: flashback.NotIdempotent}, nil)
+	require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+	assert.Positive(t, applied.Load())
 }

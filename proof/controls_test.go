@@ -14,6 +14,8 @@ import (
 
 	"github.com/hashicorp/go-retryablehttp"
 	"github.com/stretchr/testify/assert"
+
+	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
 // The controls are clients that must be found wrong: a judge who finds no fault with them
@@ -98,6 +100,18 @@ func believing(ctx context.Context, r run, n *network) told {
 	return told{err: errors.New("no success"), unknown: true}
 }
 
+// Calls of Do that say the wrong repetition.
+var (
+	calledSafe = &operation{
+		name: "do", starts: doIdempotent.starts, asked: doIdempotent.asked,
+		call: do(flashback.Request{Method: http.MethodPut, Path: visits, Body: map[string]int{"visits": 7}, Repeat: flashback.Safe}, 7),
+	}
+	calledIdempotent = &operation{
+		name: "do", starts: doNotIdempotent.starts, asked: doNotIdempotent.asked, once: true,
+		call: do(flashback.Request{Method: http.MethodPost, Path: visits, Repeat: flashback.Idempotent}, 1, 2),
+	}
+)
+
 // TestControls plays the controls in the worlds in which they are wrong.
 func TestControls(t *testing.T) {
 	t.Parallel()
@@ -114,6 +128,8 @@ func TestControls(t *testing.T) {
 		{"go-retryablehttp", plainly, proxied, del, falseFailure},
 		{"a read-back that believes any date", believing, lagging, del, falseRecover},
 		{"a read-back that believes any refusal", believing, proxied, del, falseFailure},
+		{"a PUT that is called safe", sdk, alone, calledSafe, falseFailure},
+		{"a POST that counts and is called idempotent", sdk, alone, calledIdempotent, twice},
 	}
 	for _, tt := range tests {
 		t.Run(strings.Join([]string{tt.name, tt.world, tt.op.name}, "/"), func(t *testing.T) {

@@ -60,7 +60,8 @@ const (
 
 const page = "<html><body>Sorry</body></html>"
 
-var large = `{"success":true,"message":"` + strings.Repeat("x", 1<<20) + `"}`
+// large is too much for most calls, and no JSON for those that read more.
+var large = `{"success":true,"message":"` + strings.Repeat("x", 1<<20)
 
 var (
 	refused = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
@@ -218,16 +219,16 @@ func movesOf(all []sight) []move {
 
 func (m move) String() string { return string(m.timing) + " " + m.name }
 
-// fits tells whether the move can be made with a request of this method. To carry a
-// read out or not is the same, and only the proxy's kinds of requests are repeated.
-func (m move) fits(method string) bool {
+// fits tells whether the move can be made with this request. To carry a read out or not
+// is the same, and only the proxy's kinds of requests are repeated.
+func (m move) fits(e event) bool {
 	switch {
-	case method == http.MethodGet:
+	case e.reads:
 		return !m.changes && (m.timing == before || !slices.Contains(m.when, before)) && m.timing != soon && m.timing != late
 	case m.reads:
 		return false
 	}
-	return m.act != repeats || method == http.MethodPut || method == http.MethodDelete
+	return m.act != repeats || e.method == http.MethodPut || e.method == http.MethodDelete
 }
 
 // view is what reads see of the backend: its state, or an old one.
@@ -249,7 +250,7 @@ const (
 	dialing    stage = "dialing"
 	sending    stage = "sending"    // sent, not carried out
 	carriedOut stage = "carriedOut" // and there is no response
-	answered   stage = "answered"   // the response comes all the same
+	responded  stage = "responded"  // the response comes all the same
 	waiting    stage = "waiting"    // 1 ms after the response
 )
 
@@ -280,7 +281,7 @@ func (d deed) do(b *backend) {
 		}
 	case "rename":
 		if p != nil {
-			p.Name = "Other"
+			p.Name, p.Visits = "Other", 1
 		}
 	case "create":
 		if b.withAddress(address) == nil {
@@ -296,6 +297,7 @@ func (d deed) do(b *backend) {
 // event is a request as the model knows it.
 type event struct {
 	method string
+	reads  bool
 	move   move
 	status int  // of what the client saw; 0 for none
 	real   bool // it is the backend's own response
@@ -342,11 +344,12 @@ func (n *network) RoundTrip(req *http.Request) (*http.Response, error) {
 	if at > 60 {
 		return nil, errRunaway
 	}
-	m := clean
-	if at < len(n.schedule) && n.schedule[at].fits(req.Method) {
-		m = n.schedule[at]
+	e := event{method: req.Method, reads: req.Method == http.MethodGet || n.op.reads, move: clean}
+	if at < len(n.schedule) && n.schedule[at].fits(e) {
+		e.move = n.schedule[at]
 	}
-	n.events = append(n.events, event{method: req.Method, move: m})
+	n.events = append(n.events, e)
+	m := e.move
 	ends := func(s stage) bool {
 		reached := n.stage == s && n.stageAt == at
 		if reached && s != waiting && (s != dialing || n.silent) {
@@ -383,10 +386,10 @@ func (n *network) RoundTrip(req *http.Request) (*http.Response, error) {
 		defer n.look()
 		return n.serve(req, body)
 	}
-	var answer reply
+	var response reply
 	switch m.timing {
 	case before:
-		answer = serve()
+		response = serve()
 	case soon, late:
 		n.later(m.timing, func() { serve() })
 	case never:
@@ -412,23 +415,24 @@ func (n *network) RoundTrip(req *http.Request) (*http.Response, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		answer = serve()
+		response = serve()
 	case m.act == repeats, broke && req.Method != http.MethodPost:
-		answer = serve()
+		response = serve()
 	case broke:
-		answer = always(502, page, "Content-Type", "text/html")(reply{})
+		response = always(502, page, "Content-Type", "text/html")(reply{})
 	case m.fail != nil:
 		n.wait(ends)
 		return nil, m.fail
 	}
-	shown := answer
+	shown := response
 	if m.show != nil {
-		shown = m.show(answer)
+		shown = m.show(response)
 	}
-	e := &n.events[at]
-	e.status, e.real = shown.status, answer.status != 0 && shown.status == answer.status && shown.body == answer.body && !shown.cut
-	n.excused = n.excused || e.real && req.Method == http.MethodGet && len(n.underWay) > 0
-	if ends(answered) {
+	e.status, e.real = shown.status, response.status != 0 && shown.status == response.status && shown.body == response.body && !shown.cut
+	n.excused = n.excused || e.real && e.reads && len(n.underWay) > 0
+	e.ended = n.events[at].ended
+	n.events[at] = e
+	if ends(responded) {
 		n.cancel()
 	}
 	n.wait(ends)

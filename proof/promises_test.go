@@ -35,6 +35,8 @@ func (p *played) verdict() (kind, detail string) {
 	switch {
 	case p.told.wrong != "":
 		return badResult, p.told.wrong
+	case p.told.lacks && p.events[len(p.events)-1].real:
+		return badResult, "a success without the data that came"
 	case errors.Is(err, errRunaway):
 		return badAttempts, "it does not end"
 	case errors.Is(err, context.Canceled) && !errors.Is(p.ended, context.Canceled),
@@ -132,7 +134,7 @@ func (p *played) notFoundTwice() bool {
 func (p *played) clientRepeats() bool {
 	unsure := 0
 	for i, e := range p.events {
-		if e.method == http.MethodPost && p.ambiguous(i) && p.op.mails && i+1 < len(p.events) {
+		if e.method == http.MethodPost && p.ambiguous(i) && p.op.once && i+1 < len(p.events) {
 			return true
 		}
 		if e.move.act == resends || e.move.timing == soon || e.move.timing == late {
@@ -156,7 +158,7 @@ func (p *played) lacksResult(e event) bool {
 // sawAmbiguous tells whether a request that changes something was ambiguous.
 func (p *played) sawAmbiguous() bool {
 	for i, e := range p.events {
-		if e.method != http.MethodGet && p.ambiguous(i) {
+		if !e.reads && p.ambiguous(i) {
 			return true
 		}
 	}
@@ -194,10 +196,10 @@ func (p *played) justified() bool {
 	accepted := false
 	for i, e := range p.events {
 		switch {
-		case e.method != http.MethodGet && p.ambiguous(i) && p.op.mails,
+		case !e.reads && p.ambiguous(i) && p.op.once,
 			p.lacksResult(e):
 			return true
-		case e.method != http.MethodGet && e.move.name == "202" && e.move.timing == before &&
+		case !e.reads && e.move.name == "202" && e.move.timing == before &&
 			(p.op == activate || p.op == del || p.op == create):
 			accepted = true
 		case e.move.final:
@@ -218,7 +220,7 @@ func (p *played) justified() bool {
 		return false
 	}
 	for _, e := range slices.Backward(p.events) {
-		if e.method != http.MethodGet || p.op.reads {
+		if !e.reads || p.op.reads {
 			return e.real && e.status >= 400
 		}
 	}

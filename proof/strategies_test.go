@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flashbacknetwork/flashback-go"
 	"github.com/flashbacknetwork/flashback-go/internal/throttle"
 )
 
@@ -89,6 +90,22 @@ func (c *throttled) call(ctx context.Context) error {
 		}
 	}
 	return errGivenUp
+}
+
+// sdkClient is the client that this module is.
+type sdkClient struct{ *flashback.Client }
+
+func newSDK(transport http.RoundTripper, opts ...flashback.Option) sdkClient {
+	c, err := flashback.NewClient("token", append(opts, flashback.WithHTTPClient(&http.Client{Transport: transport}))...)
+	if err != nil {
+		panic(err)
+	}
+	return sdkClient{c}
+}
+
+func (c sdkClient) call(ctx context.Context) error {
+	_, err := c.Organization.Users.Activate(ctx, "user-1")
+	return err
 }
 
 // unpaced calls obey the Retry-After each for itself.

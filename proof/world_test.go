@@ -30,6 +30,7 @@ type told struct {
 	unknown   bool // the outcome is
 	recovered bool
 	attempts  int    // 0 if it isn't told
+	lacks     bool   // a success lacks what it could return
 	wrong     string // what is wrong with the result
 }
 
@@ -80,7 +81,7 @@ type operation struct {
 	call   func(context.Context, *flashback.Client) told
 	asked  func(*backend) bool // things are as asked for
 	reads  bool
-	mails  bool // to do it twice does harm, and nothing tells whether it was done
+	once   bool // to do it twice does harm, and nothing tells whether it was done
 }
 
 const (
@@ -193,7 +194,7 @@ var (
 		},
 	}
 	resend = &operation{
-		name: "resend", starts: []string{isActive}, mails: true,
+		name: "resend", starts: []string{isActive}, once: true,
 		asked: func(b *backend) bool { return b.mails > 0 },
 		call: func(ctx context.Context, c *flashback.Client) told {
 			got, err := c.Organization.Users.ResendInvitation(ctx, subject)
@@ -250,8 +251,46 @@ var (
 			}
 		},
 	}
-	operations = []*operation{activate, create, del, get, getOrg, list, resend, update, updateOrg}
+	doSafe = &operation{
+		name: "do safe", starts: []string{isActive, isAbsent}, reads: true, asked: anything,
+		call: do(flashback.Request{Method: http.MethodPost, Path: visits + "/query", Repeat: flashback.Safe}, 0, 1),
+	}
+	doIdempotent = &operation{
+		name: "do idempotent", starts: []string{isActive, isAbsent}, asked: visited(7),
+		call: do(flashback.Request{Method: http.MethodPut, Path: visits, Body: map[string]int{"visits": 7}, Repeat: flashback.Idempotent}, 7),
+	}
+	doNotIdempotent = &operation{
+		name: "do not idempotent", starts: []string{isActive, isAbsent}, asked: visited(1), once: true,
+		call: do(flashback.Request{Method: http.MethodPost, Path: visits, Repeat: flashback.NotIdempotent}, 1, 2),
+	}
+	operations = []*operation{activate, create, del, get, getOrg, list, resend, update, updateOrg, doSafe, doIdempotent, doNotIdempotent}
 )
+
+const visits = "/organization/users/{id}/visits"
+
+func visited(times int) func(*backend) bool {
+	return func(b *backend) bool {
+		p := b.find(subject)
+		return p != nil && p.Visits >= times
+	}
+}
+
+// do calls an endpoint for which the package has no method. It returns one of the
+// numbers, if the response has one.
+func do(req flashback.Request, numbers ...int) func(context.Context, *flashback.Client) told {
+	req.Segments = map[string]string{"id": subject}
+	return func(ctx context.Context, c *flashback.Client) told {
+		var got struct{ Data struct{ Visits *int } }
+		var response flashback.Response
+		t := of(c.Do(flashback.WithResponse(ctx, &response), req, &got))
+		t.recovered, t.attempts = response.Recovered, response.Attempts
+		if got.Data.Visits == nil {
+			t.lacks = t.err == nil
+			return t
+		}
+		return t.result(differs("that the number is a right one", slices.Contains(numbers, *got.Data.Visits), true))
+	}
+}
 
 // run is one call in one world.
 type run struct {
@@ -495,7 +534,7 @@ func explore(r run, call caller, allowed func([]move) bool, judge func(*played))
 	}
 	for _, m := range allMoves {
 		longer := append(slices.Clip(r.schedule), m)
-		if m.fits(p.events[at].method) && allowed(longer) {
+		if m.fits(p.events[at]) && allowed(longer) {
 			next := r
 			next.schedule = longer
 			explore(next, call, allowed, judge)
@@ -637,7 +676,7 @@ func (r run) eachView(f func(run)) {
 var (
 	views = []view{replica, cache, stubborn, ageless}
 	deeds = []string{"activate", "delete", "rename", "create", "create another"}
-	ends  = []stage{dialing, sending, carriedOut, answered, waiting}
+	ends  = []stage{dialing, sending, carriedOut, responded, waiting}
 )
 
 // eachDeed calls f with each deed of a second actor, before and after each of the first

@@ -5,7 +5,8 @@
 //	bulk -deleted-since 2026-11-01      # or all users deleted since then
 //	bulk                                # go on with what the journal has
 //
-// The token comes from FLASHBACK_ACCESS_TOKEN or from -token-file; the address from
+// The token comes from FLASHBACK_ACCESS_TOKEN or from -token-file, which may also be the
+// file of a session that package tokenfile keeps; the address from
 // FLASHBACK_BASE_URL, if it is not the real backend's.
 //
 // The exit status is 0 if every user is active, 1 if some can't be activated (by this
@@ -26,6 +27,7 @@ import (
 	"syscall"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
+	"github.com/flashbacknetwork/flashback-go/tokenfile"
 )
 
 const (
@@ -64,7 +66,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.source.file, "ids", "", "a `file` with one user ID a line; - is standard input")
 	flags.Func("deleted-since", "activate all users deleted since `when`: a date (its midnight here), a time (RFC 3339), or a duration such as 48h", o.source.parseSince)
 	flags.StringVar(&o.journal, "journal", "", "the `file` with the verdicts, which a later run goes on with; one for each backend and task (default bulk.jsonl, or bulk-demo.jsonl)")
-	flags.StringVar(&o.tokenFile, "token-file", "", "a `file` with the access token, in place of FLASHBACK_ACCESS_TOKEN")
+	flags.StringVar(&o.tokenFile, "token-file", "", "a `file` with the access token, or of a session, in place of FLASHBACK_ACCESS_TOKEN")
 	flags.IntVar(&o.workers, "workers", 16, "how many users at a time")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "say who would be activated, and change nothing")
 	flags.BoolVar(&o.demo, "demo", false, "run against a fake backend with faults and a rate limit")
@@ -99,7 +101,7 @@ func run(ctx context.Context, args []string, env func(string) string, stdin io.R
 	if err != nil {
 		return couldNot, err
 	}
-	b, err := connect(o, env)
+	b, err := connect(ctx, o, env)
 	if err != nil {
 		return couldNot, err
 	}
@@ -172,7 +174,7 @@ type backend struct {
 	close  func()
 }
 
-func connect(o options, env func(string) string) (*backend, error) {
+func connect(ctx context.Context, o options, env func(string) string) (*backend, error) {
 	if o.demo {
 		d, err := newDemo(o.journal+".backend", o.demoUsers)
 		if err != nil {
@@ -196,6 +198,14 @@ func connect(o options, env func(string) string) (*backend, error) {
 	if base == "" {
 		base = flashback.DefaultBaseURL
 	}
-	client, err := flashback.NewClient(token, flashback.WithUserAgent("flashback-bulk"), flashback.WithBaseURL(base))
+	opts := []flashback.Option{flashback.WithUserAgent("flashback-bulk"), flashback.WithBaseURL(base)}
+	if strings.HasPrefix(token, "{") { // a session, which outlives a token's hour
+		session, err := flashback.Resume(ctx, flashback.Tokens{}, append(opts, flashback.WithTokenStore(tokenfile.New(o.tokenFile)))...)
+		if err != nil {
+			return nil, err
+		}
+		token, opts = "", append(opts, flashback.WithSession(session))
+	}
+	client, err := flashback.NewClient(token, opts...)
 	return &backend{client, base, func() {}}, err
 }

@@ -22,6 +22,7 @@ import (
 
 	flashback "github.com/flashbacknetwork/flashback-go"
 	"github.com/flashbacknetwork/flashback-go/flashbacktest"
+	"github.com/flashbacknetwork/flashback-go/tokenfile"
 )
 
 // command runs the command against a backend of its own.
@@ -213,6 +214,25 @@ func TestATokenThatIsNotAcceptedEndsTheRun(t *testing.T) {
 	status, _, _, err = c.run(t.Context(), "-token-file", path)
 	require.NoError(t, err)
 	assert.Equal(t, allActive, status)
+}
+
+func TestASessionOutlivesItsToken(t *testing.T) {
+	t.Parallel()
+	c := newCommand(t)
+	c.backend.AddUser(flashbacktest.User{ID: "jane", Email: "jane@example.com", Password: "Passw0rd", Role: flashback.RoleOwner})
+	path := filepath.Join(t.TempDir(), "session.json")
+	session, err := flashback.Login(t.Context(), "jane@example.com", flashback.NewSecret("Passw0rd"),
+		c.backend.Options(flashback.WithTokenStore(tokenfile.New(path)))...)
+	require.NoError(t, err)
+	c.backend.RevokeToken(session.Tokens().Access.Reveal())
+	c.backend.AddDeletedUser("user-1")
+	c.stdin = "user-1\n"
+	status, _, _, err := c.run(t.Context(), "-token-file", path, "-ids", "-")
+	require.NoError(t, err)
+	assert.Equal(t, allActive, status)
+	renewed, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.NotContains(t, string(renewed), session.Tokens().Refresh.Reveal())
 }
 
 func TestBadUseIsRefused(t *testing.T) {

@@ -6,29 +6,20 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
-func TestEachAttemptHasASpanUnderTheCallers(t *testing.T) {
+func TestEachRequestHasASpanUnderItsCallsAndTheyAreCounted(t *testing.T) {
 	t.Parallel()
-	exporter := tracetest.NewInMemoryExporter()
-	require.NoError(t, activate(t.Context(), sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))))
-	spans := exporter.GetSpans()
-	require.Len(t, spans, 4)
-	caller := spans[3] // the last to end
-	assert.Equal(t, "reactivate user", caller.Name)
-	assert.False(t, caller.Parent.IsValid())
-	for _, attempt := range spans[:3] {
-		assert.Equal(t, "HTTP POST", attempt.Name)
-		assert.Equal(t, caller.SpanContext.SpanID(), attempt.Parent.SpanID())
-		assert.Equal(t, caller.SpanContext.TraceID(), attempt.SpanContext.TraceID())
-	}
 	var out bytes.Buffer
-	show(&out, spans)
-	assert.Equal(t, `reactivate user [flashback.attempts=3 flashback.recovered=true]
-  HTTP POST [http.response.status_code=503 error.type=503]
-  HTTP POST [error.type=*errors.errorString]
-  HTTP POST [http.response.status_code=400 error.type=400]
+	require.NoError(t, run(t.Context(), &out))
+	assert.Equal(t, `organization.users.activate [flashback.attempts=3 flashback.recovered=true]
+  POST organization.users.activate [http.response.status_code=503 error.type=503]
+  POST organization.users.activate [http.request.resend_count=1 error.type=*errors.errorString]
+  POST organization.users.activate [http.request.resend_count=2 http.response.status_code=400 error.type=400]
+organization.users.delete [flashback.attempts=2 flashback.recovered=true]
+  DELETE organization.users.delete [error.type=*errors.errorString]
+  GET organization.users.get [http.request.resend_count=1 http.response.status_code=200]
+flashback.call.attempts organization.users.activate [count=1 sum=3, up to [1 2 3 5]: [0 0 1 0 0]]
+flashback.call.attempts organization.users.delete [count=1 sum=2, up to [1 2 3 5]: [0 1 0 0 0]]
 `, out.String())
 }

@@ -28,6 +28,7 @@ type Sender struct {
 // Result is what came of an attempt.
 type Result struct {
 	Response *http.Response // nil if no header came; its body is read and closed
+	At       time.Time      // when the header came
 	Body     []byte         // as far as it came
 	Err      error          // why there is no complete response
 	Sent     bool           // the request may have been sent
@@ -61,18 +62,19 @@ func (s *Sender) Do(req *http.Request, maxBody int64, once bool) Result {
 		ctx, cancel = context.WithTimeoutCause(ctx, s.Timeout, TimeoutError{s.Timeout})
 		defer cancel()
 	}
-	w := watch{own: s.Own}
+	w := watch{own: s.Own, replays: replayable(req.Method)}
 	if once {
 		ctx, w.abort = context.WithCancelCause(ctx)
 		defer w.abort(nil)
 	}
 	resp, err := s.Transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, w.hooks())))
+	err = Real(err)
 	var result Result
 	switch {
 	case err == nil && resp == nil:
 		result = Result{Err: errNothing, Sent: true}
 	case err == nil:
-		result = read(resp, &w.body, maxBody)
+		result = w.read(ctx, resp, maxBody)
 	default:
 		if resp != nil && resp.Body != nil {
 			_ = resp.Body.Close() // an error and a response: the error counts
@@ -90,9 +92,9 @@ func (s *Sender) Do(req *http.Request, maxBody int64, once bool) Result {
 	return result
 }
 
-// read reads and closes the body of resp, by way of limited.
-func read(resp *http.Response, limited *io.LimitedReader, limit int64) Result {
-	result := Result{Response: resp, Sent: true}
+// read reads and closes the body of resp, as long as ctx lasts.
+func (w *watch) read(ctx context.Context, resp *http.Response, limit int64) Result {
+	result := Result{Response: resp, Sent: true, At: time.Now()}
 	if resp.Body == nil {
 		return result
 	}
@@ -102,19 +104,45 @@ func read(resp *http.Response, limited *io.LimitedReader, limit int64) Result {
 	if resp.StatusCode >= 100 && resp.StatusCode < 200 {
 		return result // the body of a 101 is the bare connection, which never ends
 	}
-	if resp.ContentLength > limit {
+	length := max(resp.ContentLength, 0)
+	if resp.Request != nil && resp.Request.Method == http.MethodHead {
+		length = 0 // it is that of the response to a GET
+	}
+	if length > limit {
 		result.Err, result.TooLarge = errTooLarge, true
 		return result
 	}
+	if !w.own {
+		defer context.AfterFunc(ctx, func() { _ = body.Close() })() // another transport's may block
+	}
 	var buffer bytes.Buffer
-	buffer.Grow(int(min(max(resp.ContentLength, 0), 1<<20)) + bytes.MinRead) // no more in advance: a length is soon said
-	*limited = io.LimitedReader{R: body, N: limit + 1}
-	_, result.Err = buffer.ReadFrom(limited)
+	buffer.Grow(int(min(length, 1<<20)) + bytes.MinRead) // no more in advance: a length is soon said
+	w.body = bounded{ctx, body, limit + 1}
+	_, result.Err = buffer.ReadFrom(&w.body)
 	if result.Body = buffer.Bytes(); int64(len(result.Body)) > limit {
 		result.Body = result.Body[:limit]
 		result.Err, result.TooLarge = errTooLarge, true
 	}
 	return result
+}
+
+// bounded reads a part of a body, as long as a context lasts.
+type bounded struct {
+	ctx  context.Context
+	body io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if b.left <= 0 {
+		return 0, io.EOF
+	}
+	n, err := b.body.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
 }
 
 // How far a request got.
@@ -127,21 +155,22 @@ const (
 // watch follows an attempt by the trace of its transport.
 type watch struct {
 	own      bool
+	replays  bool                    // net/http sends such a request again whenever its connection breaks
 	abort    context.CancelCauseFunc // nil if the request may be sent more than once
 	at       atomic.Int32
 	fresh    atomic.Bool // the connection is new
 	http2    atomic.Bool
 	repeated atomic.Bool
 	trace    httptrace.ClientTrace // here, it costs no allocation; so does body
-	body     io.LimitedReader
+	body     bounded
 }
 
 func (w *watch) hooks() *httptrace.ClientTrace {
 	w.trace.GetConn = func(string) {
-		// Over HTTP/1, net/http sends a POST again if, and only if, nothing was written of
-		// it. Over HTTP/2 it also does if the server reset the stream, and another transport
-		// may do as it likes.
-		if w.at.Load() != connected || w.own && !w.http2.Load() {
+		// Over HTTP/1, net/http sends a POST, a PUT or a DELETE again if, and only if, nothing
+		// was written of it. Over HTTP/2 it also does if the server reset the stream, and
+		// another transport may do as it likes.
+		if w.at.Load() != connected || w.own && !w.replays && !w.http2.Load() {
 			w.at.Store(connecting)
 		}
 	}
@@ -157,6 +186,15 @@ func (w *watch) hooks() *httptrace.ClientTrace {
 		w.http2.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
 	}
 	return &w.trace
+}
+
+// replayable tells whether net/http takes a request for one that changes nothing.
+func replayable(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
 }
 
 // sent tells whether a request that got no response may have been sent.

@@ -9,10 +9,20 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 )
 
 // ErrNotSent is the error of a transport that has not sent the request.
 var ErrNotSent = errors.New("the request was not sent")
+
+// Real is an error of other code, or one that can be used in its place: a nil pointer in an
+// error panics when it is asked for its text or for what it wraps.
+func Real(err error) error {
+	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
+		return fmt.Errorf("an error that is a nil %T", err)
+	}
+	return err
+}
 
 // neverSent tells it by the error of a transport that traces nothing.
 func neverSent(err error) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -25,8 +26,10 @@ type call struct {
 	op       *Op
 	in       *Input
 	readBack bool
-	before   int // attempts of the call that it reads back for
+	before   int          // attempts of the call that it reads back for
+	number   atomic.Int32 // of the attempt; a dial may read it that outlives an attempt
 	begun    time.Time
+	came     time.Time             // the last response's header
 	request  retryablehttp.Request // in the call, and not beside it, it costs no allocation; so does response
 	response Response
 	secrets  *redact.Secrets
@@ -90,7 +93,7 @@ func (c *call) prepare(req *http.Request) error {
 	if c.state.Next() == verdict.LookBack {
 		c.lookBack()
 	}
-	if c.state.Next() == verdict.Stop && c.outcome.Attempts > 0 || !c.asked && !c.askToken() {
+	if c.state.Next() == verdict.Stop && c.outcome.Attempts > 0 || !c.asked && !c.askToken(c.ctx) {
 		c.turnOver(throttle.Unknown)
 		return errStop
 	}
@@ -108,6 +111,7 @@ func (c *call) attempt(req *http.Request) (*http.Response, error) {
 	c.setHeader(req)
 	c.asked, c.next.unsent = false, false
 	c.outcome.Attempts++
+	c.number.Store(int32(c.before + c.outcome.Attempts)) //nolint:gosec // There are few.
 	limit := c.op.MaxBody
 	if limit == 0 {
 		limit = maxBody
@@ -127,9 +131,9 @@ func (c *call) attempt(req *http.Request) (*http.Response, error) {
 // record adds an attempt to what the call knows.
 func (c *call) record(r attempt.Result) {
 	c.failure, c.outcome.RetryAfter = r.Err, 0
-	if r.Response != nil {
+	if c.came = r.At; r.Response != nil {
 		if c.op.Rule.Repeat != verdict.Safe {
-			c.client.Clock.observe(r.Response.Header)
+			c.client.Clock.observe(r.Response.Header, r.At)
 		}
 		c.response = Response{Status: r.Response.StatusCode, Header: r.Response.Header, Body: r.Body, Cut: r.Err != nil}
 		c.outcome.Response = &c.response
@@ -175,7 +179,8 @@ func (c *call) lookBack() {
 			reading = verdict.NotDone // it tells nothing, but to repeat the request is harmless
 		}
 	case read.state.Verdict() == verdict.Success:
-		reading = c.op.ReadBack.Judge(found.Found, c.client.Clock.at(c.begun, found.Response.Header))
+		begun := c.client.Clock.at(c.begun, found.Response.Header, read.came)
+		reading = c.op.ReadBack.Judge(found.Found, begun, begun.Add(time.Since(c.begun)))
 	case c.notFound() && read.notFound():
 		reading = verdict.Absent
 	}
@@ -185,7 +190,11 @@ func (c *call) lookBack() {
 		c.outcome.Response, c.outcome.Found, c.failure = found.Response, found.Found, nil
 	case verdict.Unreadable:
 		c.stop(Reason{Why: ReadBackFailed, Text: "the read-back told nothing: " + read.told()})
-		c.outcome.Reasons = append(c.outcome.Reasons, found.Reasons...)
+		for _, reason := range found.Reasons {
+			if reason.Why != RateLimited { // which is about the read
+				c.stop(reason)
+			}
+		}
 		c.outcome.RetryAfter = max(c.outcome.RetryAfter, found.RetryAfter)
 	case verdict.Other:
 		c.stop(Reason{Why: ReadBackFailed, Text: "the read-back found something else in its place"})
@@ -208,14 +217,27 @@ func (c *call) told() string {
 	return "it was not sent"
 }
 
+// refused is the key of the token that was refused, in the context of a source.
+type refused struct{}
+
+// RefusedToken is the token that was answered 401, in the context that a source of
+// tokens is then asked with; else it is "".
+func RefusedToken(ctx context.Context) string {
+	token, _ := ctx.Value(refused{}).(string)
+	return token
+}
+
 // askToken asks for the token of the next attempt.
-func (c *call) askToken() bool {
-	token, err := c.client.Token(c.ctx)
+func (c *call) askToken(ctx context.Context) bool {
+	if c.op.Auth == Anonymous {
+		return true
+	}
+	token, err := c.client.Token(ctx)
 	if err != nil {
 		if c.ctx.Err() != nil {
 			c.stop(c.ended()) // the source need not say so
 		}
-		c.stop(c.foreign(NoToken, err))
+		c.stop(c.foreign(NoToken, attempt.Real(err)))
 		return false
 	}
 	c.token, c.asked = token, true
@@ -238,7 +260,7 @@ func (c *call) finish() Outcome {
 		}
 	case verdict.Failure, verdict.Unknown:
 		if r != nil {
-			r.redact(c.secrets)
+			r.redact(c.op, c.secrets)
 		}
 		if c.failure != nil && !c.ofContext(c.failure) {
 			c.stop(c.foreign(NetworkFailed, c.failure))

@@ -60,7 +60,7 @@ func (c *Client) Init() {
 		},
 		RetryMax: math.MaxInt, // CheckRetry alone decides
 		CheckRetry: func(ctx context.Context, _ *http.Response, _ error) (bool, error) {
-			return callOf(ctx).again(), nil
+			return callOf(ctx).again(), nil //nolint:contextcheck // The call has it.
 		},
 		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return 0 }, // it can't ask which call waits: prepare waits
 		PrepareRetry: func(req *http.Request) error { return callOf(req.Context()).prepare(req) },
@@ -86,9 +86,12 @@ func callOf(ctx context.Context) *call {
 // Current tells of which operation the request with a context is an attempt, which one,
 // from 1, and whether it is a read-back.
 func Current(ctx context.Context) (op string, number int, readBack bool) {
+	if ctx == nil {
+		return "", 0, false
+	}
 	c := callOf(ctx)
 	if c == nil {
 		return "", 0, false
 	}
-	return c.op.Name, c.before + c.outcome.Attempts, c.readBack
+	return c.op.Name, int(c.number.Load()), c.readBack
 }

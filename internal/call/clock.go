@@ -15,36 +15,40 @@ type Clock struct {
 	ahead time.Duration // of ours
 }
 
-func (c *Clock) observe(h http.Header) {
+// observe learns from a response whose header came at a time.
+func (c *Clock) observe(h http.Header, came time.Time) {
 	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.known, c.ahead = true, time.Until(date)
+	c.known, c.ahead = true, date.Sub(came)
 }
 
-// at is what the server's clock showed when ours showed t. If no other response has told,
-// the read-back has to.
-func (c *Clock) at(t time.Time, readBack http.Header) time.Time {
+// Now is what the server's clock shows.
+func (c *Clock) Now() time.Time { return c.at(time.Now(), nil, time.Time{}) }
+
+// at is what the server's clock showed when ours showed t: what a read-back's Date says, or
+// other responses, whichever is later. An old state passes for a new one only by a clock that
+// is behind.
+func (c *Clock) at(t time.Time, readBack http.Header, came time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known {
-		return t.Add(c.ahead)
+	ahead, known := c.ahead, c.known
+	if date, err := http.ParseTime(readBack.Get("Date")); err == nil && (!known || date.Sub(came) > ahead) {
+		ahead = date.Sub(came)
 	}
-	if date, err := http.ParseTime(readBack.Get("Date")); err == nil {
-		return t.Add(time.Until(date))
-	}
-	return t
+	return t.Add(ahead)
 }
 
-// older tells whether a response was in a cache already at a time.
+// older tells whether a response was in a cache already at a time. An Age that can't be
+// read may be any.
 func older(h http.Header, than time.Time) bool {
 	age := h.Get("Age")
 	if age == "" {
 		return false
 	}
 	seconds, err := strconv.ParseUint(age, 10, 31)
-	return err == nil && seconds > 0 && time.Duration(seconds)*time.Second >= time.Since(than)
+	return err != nil || seconds > 0 && time.Duration(seconds)*time.Second >= time.Since(than)
 }

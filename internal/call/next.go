@@ -1,6 +1,7 @@
 package call
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -87,10 +88,10 @@ func (c *call) plan() bool {
 
 // renew goes on with another token, if there is one.
 func (c *call) renew() bool {
-	if !c.client.Renews {
+	if !c.client.Renews || c.op.Auth != Renewed {
 		return false
 	}
-	if refused := c.token; !c.askToken() || c.token == refused {
+	if old := c.token; !c.askToken(context.WithValue(c.ctx, refused{}, old)) || c.token == old {
 		return false
 	}
 	c.next.wait = 0
@@ -139,18 +140,19 @@ func (c *call) awaitTurn() bool {
 		return true
 	}
 	var closed *throttle.ClosedError
-	switch {
-	case errors.As(err, &closed) && closed.Deadline:
-		c.stop(Reason{Why: RateLimited, Text: "an earlier response asks to wait " + closed.For.Round(time.Millisecond).String() + " more"})
-		c.stop(deadlineNear(closed.For))
-	case errors.As(err, &closed):
-		c.stop(Reason{Why: RateLimited, Text: "an earlier response asks to wait " + closed.For.Round(time.Millisecond).String() + " more"})
-	default:
+	if !errors.As(err, &closed) {
 		c.stop(c.ended())
+		return false
 	}
-	if closed != nil {
-		c.outcome.RetryAfter = max(c.outcome.RetryAfter, closed.For)
+	text := "the server accepts no request of this operation"
+	if closed.Asked > 0 {
+		text = fmt.Sprintf("an earlier response asks to wait %v more", closed.Asked.Round(time.Millisecond))
 	}
+	c.stop(Reason{Why: RateLimited, Text: text})
+	if closed.Deadline {
+		c.stop(deadlineNear(closed.For))
+	}
+	c.outcome.RetryAfter = max(c.outcome.RetryAfter, closed.Asked)
 	return false
 }
 

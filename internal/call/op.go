@@ -12,6 +12,7 @@ type Op struct {
 	Method string
 	Path   string // escaped; {id} stands for the ID
 	Rule   verdict.Rule
+	Auth   Auth
 
 	// AlreadySo is the documented message of a 400 that says that it is so already.
 	AlreadySo string
@@ -26,6 +27,8 @@ type Op struct {
 	Empty    bool
 	// MaxBody is how many bytes of a response's body are read; 0 is 1 MiB.
 	MaxBody int64
+	// Grants says that a success has new tokens in it: no body but that of a refusal is shown.
+	Grants bool
 
 	// ReadBack settles what the rule has settled by a read-back.
 	ReadBack *ReadBack
@@ -37,11 +40,22 @@ type MisfitError struct{ What string }
 
 func (e MisfitError) Error() string { return e.What }
 
+// Auth is the Authorization that a request carries.
+type Auth uint8
+
+// The kinds of authorization.
+const (
+	Renewed   Auth = iota // a token, and another one after a 401
+	Fixed                 // a token; a 401 may be about the body
+	Anonymous             // none
+)
+
 // ReadBack is a read that tells whether an operation was applied.
 type ReadBack struct {
 	Op *Op
-	// Judge judges what Op has read: begun is when the call began, by the server's clock.
-	Judge func(found any, begun time.Time) verdict.Reading
+	// Judge judges what Op has read: begun is when the call began, and now is when it was
+	// read, by the server's clock.
+	Judge func(found any, begun, now time.Time) verdict.Reading
 }
 
 // Input is what the caller gives to a call.

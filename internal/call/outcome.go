@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
@@ -48,19 +49,18 @@ type Reason struct {
 
 // ended is the reason of a context that has ended.
 func (c *call) ended() Reason {
-	err, cause := c.ctx.Err(), context.Cause(c.ctx)
-	if cause == err { //nolint:errorlint // It is the same, or it is not.
-		cause = nil
+	err, cause := c.ctx.Err(), attempt.Real(context.Cause(c.ctx))
+	r := Reason{Why: ContextEnded, Err: context.Canceled}
+	if err == nil || errors.Is(err, context.DeadlineExceeded) { // or the connection's timer was ahead of the context's
+		r.Err = context.DeadlineExceeded
 	}
-	if err == nil {
-		err = context.DeadlineExceeded // the connection's timer was ahead of the context's
+	r.Text = r.Err.Error()
+	if cause == nil || cause.Error() == r.Text {
+		return r
 	}
-	r := Reason{Why: ContextEnded, Err: err, Cause: cause, Text: err.Error()}
-	if cause != nil {
-		r.Text = kept(c.secrets, cause.Error(), maxKept)
-		if !errors.Is(cause, err) {
-			r.Text = err.Error() + ": " + r.Text
-		}
+	r.Cause, r.Text = cause, kept(c.secrets, cause.Error(), maxKept)
+	if !errors.Is(cause, r.Err) {
+		r.Text = r.Err.Error() + ": " + r.Text
 	}
 	return r
 }
@@ -83,7 +83,7 @@ func (c *call) foreign(why Why, err error) Reason {
 // reason says already.
 func (c *call) ofContext(err error) bool {
 	ended := c.ctx.Err()
-	return ended != nil && (errors.Is(err, ended) || err.Error() == context.Cause(c.ctx).Error()) // which may not be comparable
+	return ended != nil && (errors.Is(err, ended) || err.Error() == attempt.Real(context.Cause(c.ctx)).Error()) // which may not be comparable
 }
 
 // visible is a URL without what may be secret: user info, and the values of a query.

@@ -21,6 +21,11 @@ func (c *call) newRequest(ctx context.Context) error {
 	}
 	u.Path += plain
 	u.RawQuery = c.op.Query
+	for _, values := range u.Query() {
+		for _, value := range values {
+			c.secrets.AddToken(value) // which may be a token's, if it is long enough for one
+		}
+	}
 	c.request.Request = (&http.Request{
 		Method:     c.op.Method,
 		URL:        &u,
@@ -42,7 +47,9 @@ func (c *call) setHeader(req *http.Request) {
 	h := req.Header
 	values := [...]string{"application/json", "Bearer " + c.token, c.client.UserAgent, "no-cache"} // one allocation for all
 	h["Accept"] = values[0:1:1]
-	h["Authorization"] = values[1:2:2]
+	if c.op.Auth != Anonymous {
+		h["Authorization"] = values[1:2:2]
+	}
 	h["User-Agent"] = values[2:3:3]
 	if c.readBack {
 		h["Cache-Control"] = values[3:4:4]

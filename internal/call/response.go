@@ -23,6 +23,7 @@ type Response struct {
 	Code     string // the body's "error_code"
 	Found    any    // what the operation has read
 	Missing  error  // why it has not
+	Denied   bool   // "success" is false
 	Known    error  // what the message of a 400 is, if it is a documented one
 }
 
@@ -36,6 +37,9 @@ var (
 // will do, and in a 2xx what the operation reads.
 func (r *Response) understand(op *Op, in *Input) verdict.Response {
 	facts := verdict.Response{Status: r.Status, Lacks: op.Required && (!op.Empty || r.Status != http.StatusNoContent)}
+	if op.Method == http.MethodHead { // which has no body
+		return verdict.Response{Status: r.Status, Body: verdict.Envelope}
+	}
 	body := bytes.TrimPrefix(r.Body, bom)
 	if !json.Valid(body) {
 		r.Missing = errNoJSON
@@ -43,7 +47,7 @@ func (r *Response) understand(op *Op, in *Input) verdict.Response {
 	}
 	e := envelopeOf(body)
 	refusal := r.Status >= http.StatusBadRequest
-	r.Message, r.Code = e.message, e.code
+	r.Message, r.Code, r.Denied = e.message, e.code, e.denies
 	r.Envelope = e.isBool || e.hasMessage
 	if refusal && !e.hasMessage {
 		r.Message = e.err
@@ -52,14 +56,15 @@ func (r *Response) understand(op *Op, in *Input) verdict.Response {
 	if !refusal && !e.denies && op.Read != nil {
 		var misfit MisfitError
 		r.Found, r.Missing = op.Read(body, in)
-		facts.Lacks = op.Required && r.Missing != nil
-		r.Envelope = r.Envelope || r.Missing == nil || errors.As(r.Missing, &misfit)
+		isMisfit := errors.As(r.Missing, &misfit)
+		facts.Lacks = op.Required && r.Missing != nil || isMisfit
+		r.Envelope = r.Envelope || r.Missing == nil || isMisfit
 	}
 	switch {
-	case !refusal && e.odd:
-		r.Envelope = false // neither true nor false: it must not pass for a success
 	case r.Envelope && e.denies:
 		facts.Body = verdict.Denial
+	case !refusal && e.odd:
+		r.Envelope = false // neither true nor false: it must not pass for a success
 	case r.Envelope:
 		facts.Body = verdict.Envelope
 	}
@@ -75,10 +80,16 @@ const (
 )
 
 // redact leaves what may be shown.
-func (r *Response) redact(s *redact.Secrets) {
+func (r *Response) redact(op *Op, s *redact.Secrets) {
+	if op.Grants && r.Status < http.StatusBadRequest && !r.Denied {
+		r.Body = []byte(redact.Mark) // what it grants has not been read, and is a secret
+	}
 	r.Message, r.Code = kept(s, r.Message, maxKept), kept(s, r.Code, maxKept)
 	r.Body = s.Body(r.Body[:min(len(r.Body), maxKept)], r.Cut || len(r.Body) > maxKept)
 	r.Header = s.Header(r.Header)
+	if r.Missing != nil {
+		r.Missing = errors.New(kept(s, r.Missing.Error(), maxKept)) // it may quote the body
+	}
 }
 
 // kept is what is kept of a text: no part of a secret, and no part of a letter.

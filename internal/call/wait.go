@@ -30,7 +30,7 @@ func (r Retry) backoff(retry int) time.Duration {
 // spread makes a wait longer at random, by a tenth and up to a second: those who were
 // told the same moment should not all come at it.
 func spread(wait time.Duration) time.Duration {
-	return wait + rand.N(min(wait/10, time.Second)+1) //nolint:gosec // Jitter needs no secrecy.
+	return wait + rand.N(min(wait/10, time.Second, math.MaxInt64-wait)+1) //nolint:gosec // Jitter needs no secrecy.
 }
 
 // sleep waits, and tells whether the context has not ended before.

@@ -9,11 +9,12 @@ const (
 	measured  = 500 * time.Millisecond // at least, and ...
 	responses = 10                     // ... at least so many, while requests are held back
 	back      = 0.9                    // of what the server accepted is where it goes on
+	gently    = 0.92                   // of it, while it grew fast
 	atFirst   = 10.0                   // requests a second, if the server accepted fewer
 	rarely    = 1.0 / 3600             // requests a second at least
 	fast      = 3.0                    // requests a second more with each response at first: e³ times in a second
-	slowly    = 10                     // times what the last refusal cost, or ...
-	seldom    = 20                     // ... the time of so many requests: so long it takes to ...
+	slowly    = 12                     // times what the last refusal cost, or ...
+	seldom    = 15                     // ... the time of so many requests: so long it takes to ...
 	growth    = 6.0                    // ... grow by so many times the root of the rate, so that clients come to share
 )
 
@@ -42,20 +43,21 @@ func (p *pace) interval() time.Duration {
 	return time.Duration(float64(time.Second) / p.rate)
 }
 
-// accepted learns from a response, to a request that was held back or not.
-func (p *pace) accepted(now time.Time, held bool) {
+// accepted learns from a response, to a request that was held back or not, and that was sent after the last refusal
+// or before.
+func (p *pace) accepted(now time.Time, held, after bool) {
 	p.mark(now, held)
 	p.count++
 	switch {
 	case p.rate == 0:
-	case p.opened.IsZero(): // sent before the first refusal
+	case !after && p.falls == 1: // with those that were measured
 		p.rate += back / measured.Seconds()
-	case !held: // more may not have been asked for
+	case !after, !held: // more may not have been asked for
 	case p.fast:
 		p.rate += min(fast/max(0.5, p.cost.Seconds()), p.rate/4)
 	default:
 		part := now.Sub(p.opened).Seconds() / max(slowly*p.cost.Seconds(), seldom/p.base)
-		p.rate = p.base + growth*math.Sqrt(p.base)*part*part*part
+		p.rate = p.base + growth*math.Sqrt(p.base)*part*part
 	}
 }
 
@@ -87,7 +89,15 @@ func (p *pace) refused(now time.Time) {
 		p.rate = min(p.rate, max(took, p.rate/2))
 		p.fast = p.fast && p.falls < 3 && p.count-p.fell < responses
 	}
-	p.rate = max(back*p.rate, rarely)
+	switch p.falls {
+	case 0:
+		p.rate *= back
+	case 1:
+		p.rate *= gently // what was accepted while the rate grew fast is less than what is
+	default: // who grew much falls much, so that clients come to share
+		p.rate = min(back*p.rate, (p.base+p.rate)/2)
+	}
+	p.rate = max(p.rate, rarely)
 	p.base, p.fell = p.rate, p.count
 	p.falls++
 }

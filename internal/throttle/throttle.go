@@ -18,8 +18,7 @@ import (
 
 const (
 	shortest  = time.Millisecond // wait without a Retry-After
-	ownMost   = time.Minute      // a wait without a Retry-After up to this long fails no call
-	longest   = 64 * time.Second // one, of those
+	longest   = 64 * time.Second // a wait without a Retry-After
 	maxJitter = 5 * time.Second
 	lateness  = 20 * time.Millisecond // of timers, which may be made up for
 	quiet     = time.Minute           // without a call that had to wait, after which nothing is held back
@@ -51,8 +50,9 @@ type Throttle struct {
 // A Place is a call's place in the queue. Its zero value is a new call's; a call keeps its Place for all its requests,
 // so that one that was refused goes on before those that came later.
 type Place struct {
-	order uint64 // in which calls came, from 1
-	round uint64 // in which its last request was sent
+	order uint64    // in which calls came, from 1
+	since time.Time // it waits
+	round uint64    // in which its last request was sent
 }
 
 // A Pass is what Wait gives for one request, and Done takes.
@@ -73,8 +73,9 @@ const (
 
 // A ClosedError tells that no request may go out for so long that it isn't waited for.
 type ClosedError struct {
-	For      time.Duration // from now on
-	Deadline bool          // the context's deadline would pass; otherwise it is more than the call waits
+	For      time.Duration // until a request may go out
+	Asked    time.Duration // of it, by the server
+	Deadline bool          // the context's deadline would pass
 }
 
 func (e *ClosedError) Error() string { return fmt.Sprintf("rate limited for %v more", e.For) }
@@ -97,8 +98,6 @@ func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass
 	w.deadline, _ = ctx.Deadline()
 	t.enter(w)
 	defer t.leave(w)
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
 	for {
 		wait, err := t.ask(w)
 		if err != nil {
@@ -109,8 +108,7 @@ func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass
 		}
 		var due <-chan time.Time
 		if wait > 0 {
-			timer.Reset(wait)
-			due = timer.C
+			due = time.After(wait)
 		}
 		select {
 		case <-due:
@@ -139,10 +137,10 @@ func (t *Throttle) Done(pass Pass, outcome Outcome, retryAfter time.Duration) {
 			}
 		}
 	case Accepted:
-		t.pace.accepted(now, pass.waited)
 		if current && t.row > 0 {
 			t.open(now)
 		}
+		t.pace.accepted(now, pass.waited, current)
 	case Unknown:
 	}
 }
@@ -159,7 +157,7 @@ func (t *Throttle) refuse(now time.Time, retryAfter time.Duration) {
 	if wait == 0 {
 		wait = t.own()
 	} else if t.row > patience {
-		wait = max(wait, time.Second<<min(t.row-patience, 20)) // it isn't to be believed
+		wait = max(wait, min(time.Second<<min(t.row-patience, 20), longest)) // it isn't to be believed
 	}
 	t.until, t.asked = now.Add(wait), time.Time{}
 	t.next = t.until.Add(rand.N(min(wait/10, maxJitter) + 1)) //nolint:gosec // Jitter needs no secrecy.
@@ -185,7 +183,7 @@ func (t *Throttle) extend(asked time.Time) {
 // open goes on after refusals in a row: those who probed in vain are in their places again.
 func (t *Throttle) open(now time.Time) {
 	t.pace.reopen(now, max(now.Sub(t.closed), t.FirstWait))
-	t.row, t.next = 0, now
+	t.row, t.next = 0, now.Add(t.pace.interval()) // there may have been one token only
 	for _, w := range t.queue {
 		w.probed = 0
 	}
@@ -200,7 +198,13 @@ func (t *Throttle) own() time.Duration {
 	if t.pace.falls > 1 {
 		first = max(first, t.pace.interval())
 	}
-	return min(first<<min(t.row-1, 20), max(longest, first))
+	for range t.row - 1 {
+		if first >= longest {
+			break
+		}
+		first *= 2
+	}
+	return min(first, longest)
 }
 
 // enter puts a call into the queue. Who probed in vain lets others probe before it does so again, since it may be this
@@ -211,6 +215,9 @@ func (t *Throttle) enter(w *waiter) {
 	now := t.look()
 	if len(t.queue) == 0 && now.Sub(t.busy) > quiet {
 		t.forget()
+	}
+	if w.place.since.IsZero() {
+		w.place.since = now
 	}
 	if t.row > 0 && w.place.round >= t.first {
 		w.probed = w.place.round
@@ -261,13 +268,13 @@ func (t *Throttle) ask(w *waiter) (time.Duration, error) {
 
 // closedFor is the error of a call that would wait too long, or nil.
 func (t *Throttle) closedFor(w *waiter) error {
-	left := t.until.Sub(t.now)
+	left, asked := t.until.Sub(t.now), max(0, t.asked.Sub(t.now))
 	switch {
 	case left <= 0:
 	case !w.deadline.IsZero() && !t.until.Before(w.deadline):
-		return &ClosedError{For: left, Deadline: true}
-	case t.asked.Sub(t.now) > w.most, left > max(w.most, ownMost):
-		return &ClosedError{For: left}
+		return &ClosedError{For: left, Asked: asked, Deadline: true}
+	case asked > w.most, t.row > 0 && t.now.Sub(t.closed) > w.most && t.now.Sub(w.place.since) > w.most:
+		return &ClosedError{For: left, Asked: asked} // nothing was accepted for as long
 	}
 	return nil
 }

@@ -1,0 +1,110 @@
+package flashback
+
+import (
+	"context"
+	"errors"
+
+	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
+)
+
+// MFAType is a kind of second factor. (TypeScript types.)
+type MFAType string
+
+// The kinds of second factor. A passkey needs a browser.
+const (
+	MFAGoogleAuth MFAType = "GOOGLE_AUTH" // a code of an app
+	MFAMagicLink  MFAType = "MAGIC_LINK"  // the token in a link that was mailed
+	MFAPasskey    MFAType = "PASSKEY"
+)
+
+// MFA is a second factor: the code of [MFAGoogleAuth], or the token of [MFAMagicLink].
+type MFA struct {
+	Type MFAType
+	Code Secret
+}
+
+// MFARequiredError is in the [*Error] of a [Login] that needs a second factor:
+//
+//	var mfa *flashback.MFARequiredError
+//	if errors.As(err, &mfa) {
+//		session = mfa.Session
+//		err = session.VerifyMFA(ctx, flashback.MFA{Type: flashback.MFAGoogleAuth, Code: code})
+//	}
+//
+// (TypeScript types.)
+type MFARequiredError struct {
+	// Session is the login's, with the few rights that it has until [Session.VerifyMFA].
+	// Its tokens are not kept before.
+	Session *Session
+	// Methods are the factors that the user has, and Primary the one to ask for first; "" if
+	// the server does not say.
+	Methods []MFAType
+	Primary MFAType
+}
+
+func (*MFARequiredError) Error() string {
+	return "the login needs a second factor; call VerifyMFA of its session"
+}
+
+// readMFA reads whether the token needs a second factor: nil, if it does not.
+func readMFA(body []byte, _ *call.Input) (any, error) {
+	data := member(body, "data")
+	if jsonvalue.Kind(data) != '{' {
+		return nil, errors.New("no data")
+	}
+	on := false
+	for _, key := range []string{"isEnabled", "isRequired", "isEnforced"} {
+		on = on || string(member(data, key)) == "true"
+	}
+	if !on || string(member(data, "sessionVerified")) != "false" {
+		return (*MFARequiredError)(nil), nil
+	}
+	var mfa MFARequiredError
+	for value := range jsonvalue.Elements(member(data, "enabledMethods")) {
+		if method, ok := jsonvalue.String(value); ok {
+			mfa.Methods = append(mfa.Methods, MFAType(method))
+		}
+	}
+	primary, _ := jsonvalue.String(member(data, "primaryMethod"))
+	mfa.Primary = MFAType(primary)
+	return &mfa, nil
+}
+
+// needsMFA asks once: without a response, the calls of the session will tell.
+func (s *session) needsMFA(ctx context.Context) *MFARequiredError {
+	once := *s.caller()
+	once.Retry.Max = 0
+	outcome, _ := caller(func() *call.Client { return &once }).do(WithResponse(ctx, nil), &mfaStatus, call.Input{}, nil)
+	mfa, _ := outcome.Found.(*MFARequiredError)
+	return mfa
+}
+
+// VerifyMFA gives the session the rights of a login with a second factor, and other
+// tokens. (TypeScript types.)
+//
+// It is repeated after an ambiguous attempt. Every error is an [*Error]. If its
+// OutcomeUnknown is set, the code may be spent: log in again, or use another code.
+func (s *Session) VerifyMFA(ctx context.Context, mfa MFA) error {
+	state, err := s.of(ctx, verifyMFA.Name)
+	if err != nil {
+		return err
+	}
+	code := mfa.Code.Reveal()
+	body := map[string]string{"mfaType": string(mfa.Type), "code": code}
+	switch {
+	case code == "":
+		return invalid(verifyMFA.Name, "", errors.New("the code is empty"))
+	case mfa.Type == MFAMagicLink:
+		body = map[string]string{"mfaType": string(mfa.Type), "token": code}
+	case mfa.Type != MFAGoogleAuth:
+		return invalid(verifyMFA.Name, "", errors.New("the type must be GOOGLE_AUTH or MAGIC_LINK"))
+	}
+	outcome, err := state.caller.do(ctx, &verifyMFA, call.Input{Password: code}, body)
+	if err != nil {
+		return err
+	}
+	return state.change(ctx, verifyMFA.Name, func(Tokens) (Tokens, error) {
+		return state.granted(&outcome, state.current()), nil
+	})
+}

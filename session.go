@@ -1,0 +1,535 @@
+package flashback
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
+	"github.com/flashbacknetwork/flashback-go/internal/verdict"
+)
+
+// WithSession takes the access tokens of a session, in place of a fixed one. The client
+// needs the session's base URL. A session may serve several clients.
+//
+// The error of a call that has no token since the session is lost matches
+// [ErrSessionLost] and [ErrUnauthorized].
+func WithSession(session *Session) Option {
+	return func(s *settings) error {
+		if session == nil || session.state == nil {
+			return errors.New("WithSession got a session that Login or Resume has not made")
+		}
+		s.session = session.state()
+		s.caller.Renews, s.caller.Token = true, s.session.source
+		return nil
+	}
+}
+
+// lostSessionError is the error of a lost session in that of a call.
+type lostSessionError struct{ foreign }
+
+func (l lostSessionError) Is(target error) bool {
+	return target == ErrSessionLost || target == ErrUnauthorized || l.foreign.Is(target)
+}
+
+// RefusedToken returns the access token that the server has just answered 401, in the
+// context of a function given to [WithTokenSource] that is asked for another one; else it
+// is "". A source that keeps tokens drops it.
+func RefusedToken(ctx context.Context) string { return call.RefusedToken(ctx) }
+
+var (
+	// A second login makes a second refresh token, which nobody knows, and nothing else: for
+	// the caller, a login that failed was not applied.
+	loginUser = operation{
+		Op: call.Op{
+			Name: "user.login", Method: http.MethodPost, Path: "/user/login",
+			Rule: verdict.Rule{Repeat: verdict.Safe}, Auth: call.Anonymous, Read: readGrant("accessToken"), Required: true, Grants: true,
+		},
+		expects: "tokens",
+	}
+	// It is repeated with the same refresh token, which is the only one there is. If that
+	// was spent by an attempt whose response was lost, there is nothing better to do.
+	refreshTokens = operation{
+		Op: call.Op{
+			Name: "user.refresh", Method: http.MethodPost, Path: "/user/refresh",
+			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Auth: call.Anonymous, Read: readGrant("accessToken"), Required: true, Grants: true,
+		},
+		expects: "tokens",
+	}
+	verifyMFA = operation{
+		Op: call.Op{
+			Name: "mfa.verifyLogin", Method: http.MethodPost, Path: "/mfa/verify-login",
+			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Auth: call.Fixed, Read: readGrant("fullAccessToken"), Required: true, Grants: true,
+		},
+		expects: "tokens",
+	}
+	mfaStatus = operation{
+		Op: call.Op{
+			Name: "mfa.status", Method: http.MethodGet, Path: "/mfa/status",
+			Rule: verdict.Rule{Repeat: verdict.Safe}, Auth: call.Fixed, Read: readMFA, Required: true,
+		},
+		expects: "an object",
+	}
+	logoutUser = operation{
+		Op: call.Op{
+			Name: "user.logout", Method: http.MethodPost, Path: "/user/logout",
+			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Auth: call.Fixed,
+		},
+		expects: "an envelope",
+	}
+	listTokens = operation{
+		Op: call.Op{
+			Name: "token.list", Method: http.MethodGet, Path: "/token",
+			Rule: verdict.Rule{Repeat: verdict.Safe}, Read: readTokenList, Required: true, Grants: true,
+		},
+		expects: "a list of tokens",
+	}
+	revokeToken = operation{
+		Op: call.Op{
+			Name: "token.revoke", Method: http.MethodDelete, Path: "/token/{id}",
+			Rule: verdict.Rule{Repeat: verdict.Idempotent},
+		},
+		expects: "an envelope",
+	}
+)
+
+func readTokenList(body []byte, _ *call.Input) (any, error) {
+	list := member(body, "tokens")
+	if jsonvalue.Kind(list) != '[' {
+		return nil, errors.New("no list of tokens")
+	}
+	tokens := []json.RawMessage{}
+	for token := range jsonvalue.Elements(list) {
+		tokens = append(tokens, bytes.Clone(token))
+	}
+	return tokens, nil
+}
+
+const (
+	renewalTimeout = 3 * time.Minute
+	renewalPause   = 30 * time.Second // after one that did not help, while the token lives
+	patience       = 5 * time.Second  // with a renewal, while the token lives
+)
+
+// Session hands out access tokens, and renews them ahead of their end and when the server
+// refuses one: see [WithSession]. It is safe for concurrent use, needs no closing, and
+// shows no token to a printer.
+type Session struct {
+	// A function, which no printer looks into.
+	state func() *session
+}
+
+type session struct {
+	caller  caller // whose source of tokens is the session
+	baseURL string
+	keep    keeper
+	turn    chan struct{} // held by the one who changes the tokens, and changes what follows
+	pending Tokens        // granted for the refresh token that follows, and not kept yet
+	spent   Secret
+	lost    error // what the server said to the refresh token that follows
+	useless Secret
+
+	mu      sync.Mutex // for these
+	tokens  Tokens
+	renewAt time.Time // zero: when the token is refused
+	running *renewal
+}
+
+// renewal is one that all callers wait for. It belongs to none of them.
+type renewal struct {
+	done chan struct{}
+	err  error
+}
+
+func newSession(op string, opts []Option) (*session, error) {
+	s := &session{turn: make(chan struct{}, 1)}
+	client, err := newSettings("").client(op, append(slices.Clip(opts), func(set *settings) error {
+		if set.caller.Renews {
+			return errors.New("WithTokenSource and WithSession are options of NewClient")
+		}
+		s.keep, set.keep = set.keep, nil
+		set.caller.Renews, set.caller.Token = true, s.source
+		return nil
+	}))
+	if err != nil {
+		return nil, err
+	}
+	s.caller = client.call()
+	s.baseURL = s.caller().BaseURL.String()
+	if s.keep == nil {
+		s.keep = func(_ context.Context, own Tokens, f func(Tokens) (Tokens, error)) error {
+			_, err := f(own)
+			return err
+		}
+	}
+	return s, nil
+}
+
+// Login logs in with an e-mail address and a password. (Documented.) The options are
+// those of [NewClient], for the session's own requests, and [OnRenew] or [WithTokenStore].
+//
+// Every error is an [*Error]. A refused login matches [ErrUnauthorized], and its Code says
+// why: USER_NOT_FOUND, INVALID_PASSWORD, USER_INACTIVE or NO_PASSWORD_SET. A login that
+// needs a second factor is a [*MFARequiredError]: to see that, Login asks for the status
+// of the user's factors. (TypeScript types. If there is no status to be had, the session is
+// returned.) Login is repeated after an ambiguous attempt: a second one does no harm, and
+// leaves at most a refresh token on the server that nobody has.
+func Login(ctx context.Context, email string, password Secret, opts ...Option) (*Session, error) {
+	text := password.Reveal()
+	switch {
+	case strings.TrimSpace(email) == "":
+		return nil, invalid(loginUser.Name, "", errors.New("the e-mail address is empty"))
+	case text == "":
+		return nil, invalid(loginUser.Name, "", errors.New("the password is empty"))
+	}
+	s, err := newSession("Login", opts)
+	if err != nil {
+		return nil, err
+	}
+	// Where the tokens can't be kept, no password is sent.
+	if err := s.change(ctx, loginUser.Name, unchanged); err != nil {
+		return nil, err
+	}
+	outcome, err := s.caller.do(ctx, &loginUser, call.Input{Password: text}, struct {
+		Email    string `json:"email"`
+		Password string `json:"password"`
+	}{email, text})
+	if err != nil {
+		return nil, err
+	}
+	tokens := s.granted(&outcome, Tokens{})
+	session := &Session{func() *session { return s }}
+	s.use(tokens)
+	if mfa := s.needsMFA(ctx); mfa != nil {
+		mfa.Session = session
+		return nil, &Error{Op: loginUser.Name, Attempts: outcome.Attempts, Err: mfa}
+	}
+	s.use(Tokens{}) // until they are kept
+	if err := s.change(ctx, loginUser.Name, func(Tokens) (Tokens, error) { return tokens, nil }); err != nil {
+		return nil, err
+	}
+	return session, nil
+}
+
+// Resume goes on with a session whose tokens were kept. It sends nothing. The options are
+// those of [Login]. With [WithTokenStore], tokens are those to begin with, if the store has
+// none. Every error is an [*Error].
+func Resume(ctx context.Context, tokens Tokens, opts ...Option) (*Session, error) {
+	s, err := newSession("Resume", opts)
+	if err != nil {
+		return nil, err
+	}
+	if s.tokens = tokens; tokens != (Tokens{}) && tokens.BaseURL == "" {
+		s.tokens.BaseURL = s.baseURL
+	}
+	if err := s.change(ctx, "Resume", unchanged); err != nil {
+		return nil, err
+	}
+	if kept := s.current(); kept.Refresh == (Secret{}) && kept.Access == (Secret{}) {
+		return nil, invalid("Resume", "", errors.New("there are no tokens; log in first"))
+	}
+	return &Session{func() *session { return s }}, nil
+}
+
+func (s *session) current() Tokens {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tokens
+}
+
+// use makes tokens those of the session.
+func (s *session) use(tokens Tokens) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if tokens.Access == s.tokens.Access && !s.renewAt.IsZero() {
+		tokens.ExpiresAt = s.tokens.ExpiresAt // as it was read, with the monotonic clock
+	} else if s.renewAt = tokens.ExpiresAt; !s.renewAt.IsZero() {
+		s.renewAt = s.renewAt.Add(-min(5*time.Minute, max(0, time.Until(s.renewAt)/10)))
+	}
+	s.tokens = tokens
+}
+
+func (t Tokens) alive() bool {
+	return t.Access != Secret{} && (t.ExpiresAt.IsZero() || time.Now().Before(t.ExpiresAt))
+}
+
+// token hands out an access token, and renews it if it is due.
+func (s *session) token(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	if refused := call.RefusedToken(ctx); refused != "" && refused == s.tokens.Access.Reveal() {
+		s.tokens.ExpiresAt = time.Now()
+	}
+	alive, run := s.tokens.alive(), s.running
+	if alive && (run != nil || s.renewAt.IsZero() || time.Now().Before(s.renewAt)) {
+		defer s.mu.Unlock()
+		return s.tokens.Access.Reveal(), nil
+	}
+	if run == nil {
+		run = &renewal{done: make(chan struct{})}
+		s.running = run
+		go s.renew(context.WithoutCancel(ctx), run)
+	}
+	s.mu.Unlock()
+	var enough <-chan time.Time
+	if alive {
+		wait := patience
+		if deadline, bounded := ctx.Deadline(); bounded {
+			wait = min(wait, time.Until(deadline)/2) // the rest is for the call
+		}
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		enough = timer.C
+	}
+	select {
+	case <-run.done:
+	case <-enough:
+	case <-ctx.Done():
+		return "", waiting(ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.tokens.alive() && run.err != nil {
+		return "", run.err
+	}
+	return s.tokens.Access.Reveal(), nil
+}
+
+// source is the session as the source of a client's tokens.
+func (s *session) source(ctx context.Context) (string, error) {
+	token, err := s.token(ctx)
+	var failed *Error
+	switch {
+	case errors.Is(err, ErrSessionLost) && errors.As(err, &failed):
+		return "", lostSessionError{foreign{failed.Err.Error(), failed}}
+	case err != nil:
+		return "", fmt.Errorf("session: %w", err)
+	}
+	return token, nil
+}
+
+// renew gets other tokens.
+func (s *session) renew(ctx context.Context, run *renewal) {
+	ctx, cancel := context.WithTimeout(WithResponse(ctx, nil), renewalTimeout) // whose response is the caller's own
+	defer cancel()
+	own := s.current()
+	err := s.change(ctx, refreshTokens.Name, func(kept Tokens) (Tokens, error) {
+		switch {
+		case kept.Access != own.Access && kept.alive():
+			return kept, nil // another session has renewed them
+		case s.pending != Tokens{} && s.spent == kept.Refresh:
+			return s.pending, nil
+		case s.lost != nil && s.useless == kept.Refresh:
+			return Tokens{}, s.lost
+		}
+		next, err := s.refresh(ctx, kept)
+		if errors.Is(err, ErrSessionLost) {
+			s.lost, s.useless = err, kept.Refresh
+		}
+		return next, err
+	})
+	s.mu.Lock()
+	now := time.Now()
+	if run.err = err; err != nil || !s.renewAt.IsZero() && s.renewAt.Before(now) {
+		s.renewAt = now.Add(renewalPause)
+	}
+	s.running = nil
+	s.mu.Unlock()
+	close(run.done)
+}
+
+func (s *session) refresh(ctx context.Context, kept Tokens) (Tokens, error) {
+	text := kept.Refresh.Reveal()
+	if text == "" {
+		return Tokens{}, &Error{Op: refreshTokens.Name, Err: causes{ErrSessionLost, errors.New("there is no refresh token")}}
+	}
+	outcome, err := s.caller.do(ctx, &refreshTokens, call.Input{Password: text}, refreshBody{text})
+	if err == nil {
+		return s.granted(&outcome, kept), nil
+	}
+	var e *Error
+	if errors.As(err, &e) && e.refused() {
+		lost := *e
+		lost.Err = causes{ErrSessionLost, e.Err}
+		return Tokens{}, &lost
+	}
+	return Tokens{}, err
+}
+
+type refreshBody struct {
+	Token string `json:"refresh_token"`
+}
+
+// refused tells whether the server has refused what the body had, and would again.
+func (e *Error) refused() bool {
+	for _, kind := range []error{ErrUnauthorized, ErrBadRequest, ErrForbidden, ErrNotFound} {
+		if errors.Is(e, kind) && e.StatusCode != 0 {
+			return true
+		}
+	}
+	return e.StatusCode < 300 && json.Valid(e.Body) && string(member(e.Body, "success")) == "false"
+}
+
+// granted are the tokens of a success. What is not in it stays as it was.
+func (s *session) granted(o *call.Outcome, old Tokens) Tokens {
+	g, _ := o.Found.(*grant)
+	now := time.Now()
+	next := Tokens{Access: NewSecret(g.access), Refresh: old.Refresh, ID: old.ID, BaseURL: s.baseURL}
+	if g.refresh != "" {
+		next.Refresh = NewSecret(g.refresh)
+	}
+	if g.id != "" {
+		next.ID = g.id
+	}
+	if lifetime := g.lifetime(s.caller().Clock.Now()); lifetime > 0 {
+		next.ExpiresAt = now.Add(lifetime)
+	}
+	return next
+}
+
+// change changes the tokens, one change at a time: f gets those that are kept and returns
+// those to keep and then to use.
+func (s *session) change(ctx context.Context, op string, f func(kept Tokens) (Tokens, error)) error {
+	if ctx == nil {
+		return invalid(op, "", errors.New("the context is nil; use context.Background()"))
+	}
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return waiting(ctx)
+	}
+	defer func() { <-s.turn }()
+	var next Tokens
+	var failed error
+	own := s.current()
+	err := s.keep(ctx, own, func(kept Tokens) (Tokens, error) {
+		if kept == (Tokens{}) {
+			kept = own
+		}
+		if kept.BaseURL != "" && kept.BaseURL != s.baseURL {
+			failed = invalid(op, "", fmt.Errorf("the tokens are those of another backend, %s, and this is %s", kept.BaseURL, s.baseURL))
+			return Tokens{}, failed
+		}
+		if kept != (Tokens{}) {
+			kept.BaseURL = s.baseURL
+		}
+		if next, failed = f(kept); failed == nil && next != kept {
+			s.pending, s.spent = next, kept.Refresh
+		}
+		return next, failed
+	})
+	switch {
+	case failed != nil:
+		return failed
+	case err != nil:
+		return &Error{Op: op, Err: foreign{"token store: " + err.Error(), err}}
+	}
+	s.pending = Tokens{}
+	s.use(next)
+	return nil
+}
+
+func unchanged(kept Tokens) (Tokens, error) { return kept, nil }
+
+// waiting is the error of a caller who has waited in vain.
+func waiting(ctx context.Context) error {
+	err := causes{fmt.Errorf("waiting for the session's tokens: %w", ctx.Err())}
+	if cause := context.Cause(ctx); !errors.Is(ctx.Err(), cause) {
+		err = err.and(foreign{cause.Error(), cause})
+	}
+	return &Error{Op: refreshTokens.Name, Err: err}
+}
+
+var errNoSession = errors.New("the session was made by neither Login nor Resume")
+
+// of is the session of a call. It fails for one that is none.
+func (s *Session) of(ctx context.Context, op string) (*session, error) {
+	switch {
+	case s == nil || s.state == nil:
+		return nil, invalid(op, "", errNoSession)
+	case ctx == nil:
+		return nil, invalid(op, "", errors.New("the context is nil; use context.Background()"))
+	}
+	return s.state(), nil
+}
+
+// Token returns an access token that is not known to have ended, after a renewal if one is
+// due. Every error is an [*Error]; it matches [ErrSessionLost] if the refresh token is
+// refused.
+func (s *Session) Token(ctx context.Context) (string, error) {
+	state, err := s.of(ctx, refreshTokens.Name)
+	if err != nil {
+		return "", err
+	}
+	return state.token(ctx)
+}
+
+// Tokens returns the tokens that the session has now.
+func (s *Session) Tokens() Tokens {
+	if s == nil || s.state == nil {
+		return Tokens{}
+	}
+	return s.state().current()
+}
+
+// Logout ends the session on the server, and then has no tokens any more. (Documented; what
+// it sends: TypeScript types.) It is repeated. Every error is an [*Error]. If its
+// OutcomeUnknown is set, the session may be over: call Logout again.
+func (s *Session) Logout(ctx context.Context) error {
+	state, err := s.of(ctx, logoutUser.Name)
+	if err != nil {
+		return err
+	}
+	if err := state.change(ctx, logoutUser.Name, unchanged); err != nil { // to the newest refresh token
+		return err
+	}
+	if _, err := state.token(ctx); err != nil {
+		return err
+	}
+	text := state.current().Refresh.Reveal()
+	if text == "" {
+		return invalid(logoutUser.Name, "", errors.New("there is no refresh token"))
+	}
+	if _, err := state.caller.do(ctx, &logoutUser, call.Input{Password: text}, refreshBody{text}); err != nil {
+		return err
+	}
+	return state.change(ctx, logoutUser.Name, func(Tokens) (Tokens, error) {
+		state.use(Tokens{})
+		return Tokens{}, nil
+	})
+}
+
+// ListTokens returns the refresh tokens of the user, as the server has them: what is
+// known of an element is that there is one. It may have secrets in it. (TypeScript types.)
+//
+// Every error is an [*Error]. It is repeated freely, and its outcome is never unknown.
+func (s *Session) ListTokens(ctx context.Context) ([]json.RawMessage, error) {
+	state, err := s.of(ctx, listTokens.Name)
+	if err != nil {
+		return nil, err
+	}
+	outcome, err := state.caller.do(ctx, &listTokens, call.Input{}, nil)
+	tokens, _ := outcome.Found.([]json.RawMessage)
+	return tokens, err
+}
+
+// RevokeToken ends the refresh token with tokenID. (TypeScript types.)
+//
+// It is repeated. Every error is an [*Error]. If its OutcomeUnknown is set, the token may
+// be revoked: call RevokeToken again. A token that is not there (404) may have been revoked
+// by this call, if a proxy repeats requests by itself.
+func (s *Session) RevokeToken(ctx context.Context, tokenID string) error {
+	state, err := s.of(ctx, revokeToken.Name)
+	if err != nil {
+		return err
+	}
+	_, err = state.caller.do(ctx, &revokeToken, call.Input{ID: tokenID}, nil)
+	return err
+}

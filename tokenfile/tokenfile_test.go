@@ -1,0 +1,375 @@
+package tokenfile_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	flashback "github.com/flashbacknetwork/flashback-go"
+	"github.com/flashbacknetwork/flashback-go/flashbacktest"
+	"github.com/flashbacknetwork/flashback-go/tokenfile"
+)
+
+const (
+	email    = "jane@example.com"
+	password = "Passw0rd-of-jane"
+)
+
+func addJane(b *flashbacktest.Backend) {
+	b.SetTokenLifetime(time.Hour)
+	b.AddUser(flashbacktest.User{ID: "jane", Email: email, Password: password, Role: flashback.RoleOwner})
+}
+
+func withJane() *flashbacktest.Backend {
+	b := flashbacktest.NewBackend()
+	addJane(b)
+	return b
+}
+
+// newPath is the path of a file that does not exist.
+func newPath(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "session.json")
+}
+
+func store(path string) flashback.Option { return flashback.WithTokenStore(tokenfile.New(path)) }
+
+func logIn(t *testing.T, b *flashbacktest.Backend, path string) *flashback.Session {
+	t.Helper()
+	session, err := flashback.Login(t.Context(), email, flashback.NewSecret(password), b.Options(store(path))...)
+	require.NoError(t, err)
+	return session
+}
+
+func resume(t *testing.T, b *flashbacktest.Backend, path string) (*flashback.Session, *flashback.Client) {
+	t.Helper()
+	session, err := flashback.Resume(t.Context(), flashback.Tokens{}, b.Options(store(path))...)
+	require.NoError(t, err)
+	return session, b.ClientWithToken("", flashback.WithSession(session))
+}
+
+func see(ctx context.Context, c *flashback.Client) error {
+	_, err := c.Organization.Users.Get(ctx, "jane")
+	return err
+}
+
+func refreshes(b *flashbacktest.Backend) int {
+	n := 0
+	for _, r := range b.Requests() {
+		if r.Path == "/user/refresh" {
+			n++
+		}
+	}
+	return n
+}
+
+func TestASessionIsResumedFromItsFile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, path := withJane(), newPath(t)
+		first := logIn(t, b, path)
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		if runtime.GOOS != "windows" {
+			assert.Equal(t, fs.FileMode(0o600), info.Mode())
+		}
+		second, client := resume(t, b, path)
+		assert.Equal(t, first.Tokens().Refresh, second.Tokens().Refresh)
+		assert.WithinDuration(t, first.Tokens().ExpiresAt, second.Tokens().ExpiresAt, 0)
+		assert.Equal(t, first.Tokens().BaseURL, second.Tokens().BaseURL)
+		assert.Equal(t, first.Tokens().ID, second.Tokens().ID)
+		require.NoError(t, see(t.Context(), client))
+		assert.Zero(t, refreshes(b))
+
+		require.NoError(t, second.Logout(t.Context()))
+		_, err = os.Stat(path)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		_, err = flashback.Resume(t.Context(), flashback.Tokens{}, b.Options(store(path))...)
+		require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+	})
+}
+
+func TestSessionsThatShareAFileShareTheirRenewals(t *testing.T) {
+	t.Parallel()
+	for name, wait := range map[string]time.Duration{"ahead of the end": 56 * time.Minute, "at the end": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, path := withJane(), newPath(t)
+				logIn(t, b, path)
+				var clients []*flashback.Client
+				for range 8 {
+					_, client := resume(t, b, path)
+					clients = append(clients, client)
+				}
+				for i := range 3 {
+					<-time.After(wait)
+					var group sync.WaitGroup
+					for _, client := range clients {
+						group.Go(func() { assert.NoError(t, see(t.Context(), client)) })
+					}
+					group.Wait()
+					assert.Equal(t, i+1, refreshes(b), "each ends the refresh token that it was made with")
+				}
+			})
+		})
+	}
+	t.Run("the control: without the file", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b := withJane()
+			tokens := logIn(t, b, newPath(t)).Tokens()
+			<-time.After(time.Hour)
+			lost := 0
+			for range 8 {
+				session, err := flashback.Resume(t.Context(), tokens, b.Options()...)
+				require.NoError(t, err)
+				if _, err := session.Token(t.Context()); errors.Is(err, flashback.ErrSessionLost) {
+					lost++
+				}
+			}
+			assert.Equal(t, 7, lost)
+		})
+	})
+}
+
+func TestALostSessionGoesOnWhenAnotherProcessLogsIn(t *testing.T) {
+	t.Parallel()
+	b, path := withJane(), newPath(t)
+	session := logIn(t, b, path)
+	_, client := resume(t, b, path)
+	b.RevokeToken(session.Tokens().Access.Reveal())
+	b.RevokeToken(session.Tokens().Refresh.Reveal())
+	for range 3 {
+		require.ErrorIs(t, see(t.Context(), client), flashback.ErrSessionLost)
+	}
+	assert.Equal(t, 1, refreshes(b))
+	logIn(t, b, path)
+	require.NoError(t, see(t.Context(), client))
+	assert.Equal(t, 1, refreshes(b))
+}
+
+func TestAFileThatCanNotBeTrustedIsRefusedBeforeAnythingIsSent(t *testing.T) {
+	t.Parallel()
+	good := `{"baseURL":"https://backend.flashback.test","accessToken":"s3cr3t-access","refreshToken":"s3cr3t-refresh"}`
+	for name, tt := range map[string]struct {
+		content string
+		mode    fs.FileMode
+		want    string
+	}{
+		"others can read it":  {good, 0o604, "others can read"},
+		"its group can":       {good, 0o640, "others can read"},
+		"others can write it": {good, 0o602, "others can read"},
+		"another backend's":   {strings.Replace(good, "backend.", "other.", 1), 0o600, "another backend, https://other.flashback.test"},
+		"no backend's":        {strings.Replace(good, "baseURL", "base", 1), 0o600, "no tokens in it"},
+		"empty":               {"", 0o600, "no tokens in it"},
+		"half":                {good[:len(good)-9], 0o600, "no tokens in it"},
+		"something else":      {"s3cr3t-access", 0o600, "no tokens in it"},
+		"no tokens":           {`{"baseURL":"https://backend.flashback.test"}`, 0o600, "no tokens in it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if runtime.GOOS == "windows" && tt.mode != 0o600 {
+				t.Skip("Windows has no such modes")
+			}
+			b, path := withJane(), newPath(t)
+			require.NoError(t, os.WriteFile(path, []byte(tt.content), 0o600))
+			require.NoError(t, os.Chmod(path, tt.mode))
+			_, loginErr := flashback.Login(t.Context(), email, flashback.NewSecret(password), b.Options(store(path))...)
+			_, resumeErr := flashback.Resume(t.Context(), flashback.Tokens{}, b.Options(store(path))...)
+			for _, err := range []error{loginErr, resumeErr} {
+				require.ErrorContains(t, err, tt.want)
+				var e *flashback.Error
+				require.ErrorAs(t, err, &e)
+				assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, *e, *e), "s3cr3t")
+				assert.Equal(t, tt.mode != 0o600, errors.Is(err, tokenfile.ErrReadable))
+			}
+			assert.Empty(t, b.Requests())
+			left, err := os.ReadFile(path) //nolint:gosec // It is the test's own.
+			require.NoError(t, err)
+			assert.Equal(t, tt.content, string(left))
+		})
+	}
+	_, err := flashback.Resume(t.Context(), flashback.Tokens{}, withJane().Options(store(t.TempDir()))...)
+	require.ErrorContains(t, err, "no regular file")
+	_, err = flashback.Resume(t.Context(), flashback.Tokens{}, withJane().Options(store(filepath.Join(t.TempDir(), "none", "file")))...)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func TestAFailedChangeLeavesTheFileAsItIs(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	file := tokenfile.New(path)
+	tokens := flashback.Tokens{Access: flashback.NewSecret("a"), BaseURL: "https://a.test"}
+	keep := func(next flashback.Tokens, err error) error {
+		return file.Update(t.Context(), func(flashback.Tokens) (flashback.Tokens, error) { return next, err })
+	}
+	require.NoError(t, keep(tokens, nil))
+	before, err := os.Stat(path)
+	require.NoError(t, err)
+	failure := errors.New("no")
+	require.ErrorIs(t, keep(flashback.Tokens{}, failure), failure)
+	require.NoError(t, file.Update(t.Context(), func(kept flashback.Tokens) (flashback.Tokens, error) {
+		assert.Equal(t, tokens, kept)
+		return kept, nil
+	}))
+	after, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.True(t, os.SameFile(before, after), "nor is it replaced by the same")
+	require.NoError(t, os.WriteFile(path+".new", []byte("what a crash has left"), 0o644)) //nolint:gosec // It is what is tested.
+	tokens.Refresh = flashback.NewSecret("r")
+	require.NoError(t, keep(tokens, nil))
+	entries, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	assert.Len(t, entries, 2, "the file and its lock")
+	replaced, err := os.Stat(path)
+	require.NoError(t, err)
+	if runtime.GOOS != "windows" {
+		assert.Equal(t, fs.FileMode(0o600), replaced.Mode())
+	}
+}
+
+func TestChangesComeOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		path := newPath(t)
+		var group sync.WaitGroup
+		for range 20 {
+			group.Go(func() {
+				assert.NoError(t, tokenfile.New(path).Update(t.Context(), func(kept flashback.Tokens) (flashback.Tokens, error) {
+					<-time.After(time.Second)
+					return flashback.Tokens{Access: flashback.NewSecret(kept.Access.Reveal() + "x"), BaseURL: "https://a.test"}, nil
+				}))
+			})
+		}
+		group.Wait()
+		assert.NoError(t, tokenfile.New(path).Update(t.Context(), func(kept flashback.Tokens) (flashback.Tokens, error) {
+			assert.Equal(t, strings.Repeat("x", 20), kept.Access.Reveal())
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			err := tokenfile.New(path).Update(ctx, func(kept flashback.Tokens) (flashback.Tokens, error) { return kept, nil })
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.ErrorContains(t, err, "another process has it")
+			return kept, nil
+		}))
+	})
+}
+
+// childPath and childURL tell a child process of this test what to do.
+const childPath, childURL = "TOKENFILE_TEST_PATH", "TOKENFILE_TEST_URL"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childPath); path != "" {
+		child(path, os.Getenv(childURL))
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// child makes calls until it is killed, each of which needs a renewal.
+func child(path, url string) {
+	ctx := context.Background()
+	session, err := flashback.Resume(ctx, flashback.Tokens{}, flashback.WithBaseURL(url), store(path))
+	if err != nil {
+		panic(err)
+	}
+	client, err := flashback.NewClient("", flashback.WithBaseURL(url), flashback.WithSession(session))
+	if err != nil {
+		panic(err)
+	}
+	for {
+		if err := see(ctx, client); err != nil {
+			panic(err)
+		}
+		_, _ = os.Stdout.WriteString("a call\n")
+	}
+}
+
+// refuseEveryOther refuses every other call, so that it is renewed.
+func refuseEveryOther() func(*http.Request) flashbacktest.Fault {
+	refuse := false
+	return func(r *http.Request) flashbacktest.Fault {
+		if !strings.HasPrefix(r.URL.Path, "/organization/") {
+			return flashbacktest.None()
+		}
+		if refuse = !refuse; refuse {
+			return flashbacktest.Respond(http.StatusUnauthorized, "")
+		}
+		return flashbacktest.None()
+	}
+}
+
+func TestASessionSurvivesItsProcessOrSaysToLogInAgain(t *testing.T) {
+	t.Parallel()
+	t.Run("a refresh ends the old token", func(t *testing.T) {
+		t.Parallel()
+		server := flashbacktest.New(t)
+		killTenTimes(t, server)
+	})
+	t.Run("it does not: then the session always works", func(t *testing.T) {
+		t.Parallel()
+		server := flashbacktest.New(t)
+		server.KeepRefreshTokens()
+		assert.Equal(t, 10, killTenTimes(t, server))
+	})
+}
+
+// killTenTimes kills a child at ten moments, and tells how often its session then works.
+func killTenTimes(t *testing.T, server *flashbacktest.Server) (works int) {
+	t.Helper()
+	path := newPath(t)
+	addJane(server.Backend)
+	password := flashback.NewSecret(password)
+	_, err := flashback.Login(t.Context(), email, password, server.Options(store(path))...)
+	require.NoError(t, err)
+	lost, renewals := 0, 0
+	for range 10 {
+		server.Decide(refuseEveryOther())
+		cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // It is this test.
+		cmd.Env = append(os.Environ(), childPath+"="+path, childURL+"="+server.URL)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		_, err = bufio.NewReader(out).ReadString('\n')
+		require.NoError(t, err)
+		<-time.After(rand.N(50 * time.Millisecond)) // at random, as the process is real
+		require.NoError(t, cmd.Process.Kill())      // SIGKILL
+		_ = cmd.Wait()
+		renewals += refreshes(server.Backend)
+		server.Reset()
+
+		session, err := flashback.Resume(t.Context(), flashback.Tokens{}, server.Options(store(path))...)
+		require.NoError(t, err, "the file is whole")
+		server.RevokeToken(session.Tokens().Access.Reveal())
+		err = see(t.Context(), server.ClientWithToken("", flashback.WithSession(session)))
+		if err == nil {
+			works++
+			continue
+		}
+		require.ErrorIs(t, err, flashback.ErrSessionLost)
+		require.ErrorContains(t, err, "log in again")
+		lost++
+		_, err = flashback.Login(t.Context(), email, password, server.Options(store(path))...)
+		require.NoError(t, err)
+	}
+	t.Logf("killed 10 times during %d renewals: the session worked %d times, and was said to be lost %d times", renewals, works, lost)
+	assert.Greater(t, renewals, 10)
+	return works
+}

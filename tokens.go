@@ -1,0 +1,140 @@
+package flashback
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
+)
+
+// Tokens are what a [Session] rests on. No printer or encoder shows the secrets in them;
+// [Secret.Reveal] does.
+type Tokens struct {
+	// Access is the access token; it lives an hour. (Documented.)
+	Access Secret
+	// Refresh is the refresh token, which gets other tokens.
+	Refresh Secret
+	// ID is the server's name for the refresh token, as [Session.RevokeToken] takes it; ""
+	// if it gave none.
+	ID string
+	// ExpiresAt is when Access ends, by this machine's clock; zero if nothing tells.
+	ExpiresAt time.Time
+	// BaseURL is the backend that gave them, and the only one that they are sent to.
+	BaseURL string
+}
+
+// TokenStore keeps the tokens of a session where other sessions find them, such as
+// those of other processes. Package tokenfile has one.
+type TokenStore interface {
+	// Update calls f with the tokens that are kept (the zero Tokens, if none are) and keeps
+	// those that f returns (the zero Tokens: none), while no other Update of the same
+	// tokens runs anywhere. If f fails, its error is returned, and nothing changes.
+	Update(ctx context.Context, f func(kept Tokens) (Tokens, error)) error
+}
+
+// keeper carries out one change of a session's tokens. own are those it has.
+type keeper func(ctx context.Context, own Tokens, f func(kept Tokens) (Tokens, error)) error
+
+// OnRenew is an option of [Login] and [Resume]. It calls keep with the new tokens of each
+// login and renewal before they are used, and with the zero Tokens after a logout. Keep
+// them: the old refresh token may be worth nothing any more. If keep fails, it is called
+// again with the same tokens before they are used. It must not use the session.
+func OnRenew(keep func(ctx context.Context, tokens Tokens) error) Option {
+	if keep == nil {
+		return withKeeper(nil)
+	}
+	return withKeeper(func(ctx context.Context, own Tokens, f func(Tokens) (Tokens, error)) error {
+		next, err := f(own)
+		if err != nil || next == own {
+			return err
+		}
+		return keep(ctx, next)
+	})
+}
+
+// WithTokenStore is an option of [Login] and [Resume]. It keeps the session's tokens in
+// store, as OnRenew does, and shares them with other sessions that have the same store:
+// before a renewal, the session looks whether another one has renewed them.
+func WithTokenStore(store TokenStore) Option {
+	if store == nil {
+		return withKeeper(nil)
+	}
+	return withKeeper(func(ctx context.Context, _ Tokens, f func(Tokens) (Tokens, error)) error {
+		return store.Update(ctx, f)
+	})
+}
+
+func withKeeper(k keeper) Option {
+	return func(s *settings) error {
+		if k == nil || s.keep != nil {
+			return errors.New("OnRenew or WithTokenStore got nil, or more than one is given; give one")
+		}
+		s.keep = k
+		return nil
+	}
+}
+
+// grant is what a response grants.
+type grant struct {
+	access, refresh, id string
+	expiresAt           float64 // seconds or milliseconds; 0 if it does not say
+}
+
+func readGrant(key string) func([]byte, *call.Input) (any, error) {
+	return func(body []byte, _ *call.Input) (any, error) {
+		var g grant
+		g.access, _ = jsonvalue.String(member(body, key))
+		g.refresh, _ = jsonvalue.String(member(body, "refreshToken"))
+		g.id, _ = jsonvalue.String(member(body, "tokenId"))
+		g.expiresAt = number(member(body, "expiresAt"))
+		if checkToken(g.access) != nil {
+			return nil, fmt.Errorf("no %s that can be sent", key)
+		}
+		return &g, nil
+	}
+}
+
+// number is a JSON number, or 0.
+func number(value []byte) float64 {
+	n, err := strconv.ParseFloat(string(value), 64)
+	if err != nil || math.IsNaN(n) || math.IsInf(n, 0) {
+		return 0
+	}
+	return n
+}
+
+// lifetime is how long the access token of a grant lives from now, which is the
+// server's; 0 if nothing tells, or what tells can't be right. What is in the token counts
+// more than what is beside it, and needs no clock if it says when the token was made.
+func (g *grant) lifetime(now time.Time) time.Duration {
+	seconds := 0.0
+	issued := float64(now.UnixMilli()) / 1000
+	if g.expiresAt != 0 {
+		ends := g.expiresAt
+		if ends >= 1e11 { // in seconds, the year 5138
+			ends /= 1000
+		}
+		seconds = ends - issued
+	}
+	if parts := strings.Split(g.access, "."); len(parts) == 3 {
+		claims, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+		if err == nil && json.Valid(claims) {
+			if at := number(member(claims, "iat")); at > 0 {
+				issued = at
+			}
+			if ends := number(member(claims, "exp")); ends != 0 {
+				seconds = ends - issued
+			}
+		}
+	}
+	const most = 10 * 365 * 24 * 3600
+	return time.Duration(max(0, min(seconds, most)) * float64(time.Second))
+}
