@@ -198,6 +198,21 @@ func TestASecondConnectionIsARepetitionUnlessTheTransportIsOurOwn(t *testing.T) 
 	}
 }
 
+func TestAResponseThatComesAllTheSameCounts(t *testing.T) {
+	t.Parallel()
+	s := attempt.Sender{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		trace := httptrace.ContextClientTrace(req.Context())
+		trace.GotConn(httptrace.GotConnInfo{})
+		trace.GotConn(httptrace.GotConnInfo{})
+		<-req.Context().Done() // which the transport does not look at
+		return &http.Response{StatusCode: 200}, nil
+	})}
+	r := s.Do(post(t, "https://h.example/"), maxBody, true)
+	require.NoError(t, r.Err)
+	require.NotNil(t, r.Response)
+	assert.True(t, r.Repeated)
+}
+
 // body tells whether it was closed, and how much of it was read.
 type body struct {
 	io.Reader

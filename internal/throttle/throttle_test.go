@@ -241,6 +241,29 @@ func TestACallThatIsCanceledLeaves(t *testing.T) {
 	})
 }
 
+func TestAfterTheFirstLeavesTheNextGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, _ := refused(t, time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls sync.WaitGroup
+		calls.Go(func() {
+			_, err := limit.Wait(ctx, new(throttle.Place), most)
+			assert.ErrorIs(t, err, context.Canceled)
+		})
+		synctest.Wait()
+		began := time.Now()
+		calls.Go(func() {
+			_, err := limit.Wait(t.Context(), new(throttle.Place), most)
+			assert.NoError(t, err)
+			assert.LessOrEqual(t, time.Since(began), 1100*time.Millisecond, "nobody is before it any more")
+		})
+		synctest.Wait()
+		cancel()
+		calls.Wait()
+	})
+}
+
 func TestALostProbeIsFollowedByAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
