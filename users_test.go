@@ -1015,7 +1015,8 @@ func TestTextOfOtherScriptsIsSentAsItIs(t *testing.T) {
 
 func TestAReadBackIsBelievedByTheLaterClock(t *testing.T) {
 	t.Parallel()
-	lost := fails(errors.New("lost"))
+	lost, now := fails(errors.New("lost")), time.Now()
+	httpDate := func(ahead time.Duration) string { return now.Add(ahead).UTC().Format(http.TimeFormat) }
 	for name, tt := range map[string]struct {
 		first     httpmock.Responder
 		deletedAt time.Duration // before now
@@ -1031,7 +1032,7 @@ func TestAReadBackIsBelievedByTheLaterClock(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			at := time.Now().Add(-tt.deletedAt).UTC().Format(time.RFC3339Nano)
+			at := now.Add(-tt.deletedAt).UTC().Format(time.RFC3339Nano)
 			w := newWire(t, tt.first, says(200, `{"id":"user-1","deletedAt":"`+at+`"}`, tt.header...))
 			got, err := w.client(flashback.WithMaxRetries(0)).Organization.Users.Delete(t.Context(), "user-1")
 			if !tt.recovered {
@@ -1046,8 +1047,6 @@ func TestAReadBackIsBelievedByTheLaterClock(t *testing.T) {
 	_, err := w.client().Organization.Users.Activate(t.Context(), "user-1")
 	assert.True(t, asError(t, err).OutcomeUnknown, "the state is as old as can be")
 }
-
-func httpDate(ahead time.Duration) string { return time.Now().Add(ahead).UTC().Format(http.TimeFormat) }
 
 func TestAResultSharesNothingWithWhatWasAskedFor(t *testing.T) {
 	t.Parallel()

@@ -134,14 +134,14 @@ type bounded struct {
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
-	if err := b.ctx.Err(); err != nil {
-		return 0, err
-	}
 	if b.left <= 0 {
 		return 0, io.EOF
 	}
 	n, err := b.body.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
+	if n == 0 && err == nil {
+		err = b.ctx.Err() // it may go on like this for ever
+	}
 	return n, err
 }
 

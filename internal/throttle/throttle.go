@@ -273,8 +273,10 @@ func (t *Throttle) closedFor(w *waiter) error {
 	case left <= 0:
 	case !w.deadline.IsZero() && !t.until.Before(w.deadline):
 		return &ClosedError{For: left, Asked: asked, Deadline: true}
-	case asked > w.most, t.row > 0 && t.now.Sub(t.closed) > w.most && t.now.Sub(w.place.since) > w.most:
-		return &ClosedError{For: left, Asked: asked} // nothing was accepted for as long
+	case asked > w.most:
+		return &ClosedError{For: left, Asked: asked}
+	case asked == 0 && t.row > 0 && min(t.now.Sub(t.closed), t.now.Sub(w.place.since)) > 2*w.most:
+		return &ClosedError{For: left} // nothing was accepted for so long
 	}
 	return nil
 }
