@@ -185,6 +185,14 @@ func TestTheKindOfWhatIsNoEnvelope(t *testing.T) {
 	}
 }
 
+func TestAUserIsNoEnvelopeOfARefusal(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{403, 404} {
+		_, err := newWire(t, says(status, `{"id":"user-1"}`)).client().Organization.Users.Get(t.Context(), "user-1")
+		assert.Equal(t, []string{"ErrUnexpectedResponse"}, kinds(err), "%d", status)
+	}
+}
+
 func TestUserIsNotDeletedIsComparedWithoutCaseSpaceAndFullStop(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
@@ -599,6 +607,8 @@ func TestEveryFailureIsAnError(t *testing.T) {
 	cancel()
 	late, stop := context.WithTimeout(context.Background(), -time.Second)
 	t.Cleanup(stop)
+	soon, leave := context.WithTimeout(context.Background(), 40*time.Second)
+	t.Cleanup(leave)
 	for _, tt := range []struct {
 		name      string
 		ctx       context.Context //nolint:containedctx // a row of a table
@@ -615,6 +625,7 @@ func TestEveryFailureIsAnError(t *testing.T) {
 		{name: "no response", id: "user-1", responses: []httpmock.Responder{fails(io.EOF)}, opts: []flashback.Option{flashback.WithMaxRetries(0)}, want: io.EOF},
 		{name: "no response from a transport that says nothing", id: "user-1", responses: []httpmock.Responder{fails(nil)}, opts: []flashback.Option{flashback.WithMaxRetries(0)}, want: flashback.ErrOutcomeUnknown},
 		{name: "an empty budget", id: "user-1", responses: []httpmock.Responder{says(503, "")}, opts: []flashback.Option{flashback.WithRetryBudget(0)}, want: flashback.ErrRetryBudget},
+		{name: "a wait that would outlast the deadline", ctx: soon, id: "user-1", responses: []httpmock.Responder{says(429, "", "Retry-After", "50")}, want: context.DeadlineExceeded},
 		{name: "a wait that is too long", id: "user-1", responses: []httpmock.Responder{says(429, "", "Retry-After", "61")}, want: flashback.ErrRateLimited},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -757,6 +768,7 @@ func TestAnUnexpectedResponseSaysWhatWasExpectedAndWhatCame(t *testing.T) {
 		{"a redirect", activate, says(307, "", "Location", "https://login.example/start?code=hush"), []string{"a redirect to https://login.example/start"}, "hush"},
 		{"a user without an ID", get, says(200, `{"success":true,"data":{"email":"a@example.com"}}`), []string{"expected the user", "no user that has an ID"}, "a@example.com"},
 		{"another user", get, says(200, `{"success":true,"data":{"id":"user-2"}}`), []string{"expected the user", `another user, "user-2"`}, ""},
+		{"a user who is refused", get, says(200, noWay), []string{"expected the user", `"success": false`, "No way"}, "ID"},
 		{"no user", get, says(200, `{"success":true}`), []string{"expected the user", "no user"}, ""},
 		{"a page instead of a list", list, says(200, htmlPage, "Content-Type", "text/html"), []string{"expected a list of users", "text/html"}, ""},
 		{"a list without data", list, says(200, `{"success":true,"total":1}`), []string{"expected a list of users", "data"}, ""},
@@ -822,6 +834,9 @@ func checkOnlyItself(t *testing.T, err error, mine *other, want ...string) *flas
 	require.ErrorAs(t, err, &found)
 	var inner *flashback.Error
 	require.NotErrorAs(t, e.Err, &inner, "another call's error is in it")
+	if errors.As(mine, &inner) {
+		assert.NotErrorIs(t, e.Err, inner, "it is another call's error")
+	}
 	assert.Contains(t, err.Error(), "other: ")
 	return e
 }

@@ -198,6 +198,52 @@ func TestASecondConnectionIsARepetitionUnlessTheTransportIsOurOwn(t *testing.T) 
 	}
 }
 
+// h2 is a connection over which HTTP/2 is spoken.
+type h2 struct{ net.Conn }
+
+func (h2) ConnectionState() tls.ConnectionState { return tls.ConnectionState{NegotiatedProtocol: "h2"} }
+
+func TestOurOwnTransportsSecondConnectionIsARepetitionWhereNetHTTPSendsAgain(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, method string
+		conn         net.Conn
+		repeated     bool
+	}{
+		{"a POST over HTTP/1, of which nothing was written", http.MethodPost, nil, false},
+		{"a DELETE over HTTP/1, of which nothing was written", http.MethodDelete, nil, false},
+		{"a POST over HTTP/2, whose stream may have been reset", http.MethodPost, h2{}, true},
+		{"a GET over HTTP/1, whose connection may have broken", http.MethodGet, nil, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := attempt.Sender{Own: true, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				trace := httptrace.ContextClientTrace(req.Context())
+				for range 2 {
+					trace.GetConn("h.example:443")
+					trace.GotConn(httptrace.GotConnInfo{Conn: tt.conn, Reused: true})
+				}
+				return &http.Response{StatusCode: 200}, nil
+			})}
+			req := post(t, "https://h.example/")
+			req.Method = tt.method
+			assert.Equal(t, tt.repeated, s.Do(req, maxBody, false).Repeated)
+		})
+	}
+}
+
+func TestTheLengthOfAResponseToHEADIsNotItsOwn(t *testing.T) {
+	t.Parallel()
+	req := post(t, "https://h.example/")
+	req.Method = http.MethodHead
+	s := attempt.Sender{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Body: http.NoBody, ContentLength: maxBody + 1, Request: req}, nil
+	})}
+	r := s.Do(req, maxBody, false)
+	require.NoError(t, r.Err)
+	assert.False(t, r.TooLarge)
+}
+
 func TestAResponseThatComesAllTheSameCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -48,8 +48,10 @@ func run(filter string) error {
 	if err := t.write("", nil); err != nil {
 		return err
 	}
-	if output, ok := t.pass("./internal/...", ".", "./proof"); !ok {
-		return fmt.Errorf("the tests fail without a mutant:\n%s", output)
+	for _, tests := range []string{"./internal/...", ".", "./proof"} {
+		if output, ok := t.pass(tests); !ok {
+			return fmt.Errorf("the tests fail without a mutant:\n%s", output)
+		}
 	}
 	begun, tried, bad := time.Now(), 0, 0
 	for _, m := range append(mutants, all...) {
@@ -89,8 +91,7 @@ func (t *tester) write(file string, text []byte) error {
 	)
 }
 
-// try tells which test notices a mutant: one of its own package, of the whole client,
-// or of the model of the world, in this order.
+// try tells which test notices a mutant.
 func (t *tester) try(m mutant) (verdict string, noticed bool) {
 	source, err := os.ReadFile(filepath.Join(t.root, m.file))
 	if err != nil {
@@ -102,12 +103,8 @@ func (t *tester) try(m mutant) (verdict string, noticed bool) {
 	if err := t.write(m.file, []byte(strings.Replace(string(source), m.old, m.broken, 1))); err != nil {
 		return err.Error(), false
 	}
-	packages := []string{".", "./proof"}
-	if own := path.Dir(m.file); own != "." {
-		packages = append([]string{"./" + own}, packages...)
-	}
-	for _, one := range packages {
-		output, ok := t.pass(one)
+	for _, tests := range suites(m.file) {
+		output, ok := t.pass(tests...)
 		switch {
 		case strings.Contains(output, "[build failed]"), strings.Contains(output, "[setup failed]"):
 			return "DOES NOT COMPILE: " + output, false
@@ -115,7 +112,7 @@ func (t *tester) try(m mutant) (verdict string, noticed bool) {
 			if name := failed.FindStringSubmatch(output); name != nil {
 				return name[1], true
 			}
-			return "a panic or a timeout in " + one, true
+			return "a panic or a timeout in " + tests[0], true
 		}
 	}
 	return "NOT NOTICED", false
@@ -123,22 +120,36 @@ func (t *tester) try(m mutant) (verdict string, noticed bool) {
 
 var failed = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
 
-// pass runs the tests of packages: all but those of the pages' programs, and in proof
-// only the model of the world.
-func (t *tester) pass(packages ...string) (output string, ok bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	for _, one := range packages {
-		args := []string{"test", "-overlay", filepath.Join(t.dir, "overlay.json"), "-short", "-failfast", "-vet=off", "-ldflags=-s -w", "-timeout=60s", "-skip=README|Page"}
-		if one == "./proof" {
-			args = append(args, "-run=World")
-		}
-		cmd := exec.CommandContext(ctx, "go", append(args, one)...)
-		cmd.Dir = t.root
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return string(out), false
+// suites are the tests that may notice a mutant in a file, the fast ones first.
+func suites(file string) [][]string {
+	whole := [][]string{{"."}, {"./proof"}}
+	if dir := path.Dir(file); dir != "." {
+		return append([][]string{{"./" + dir}, {"./internal/call"}}, whole...)
+	}
+	own := strings.TrimSuffix(file, ".go") + "_test.go"
+	if file == "client.go" {
+		own = "options_test.go"
+	}
+	few := []string{own, "wire_test.go"}
+	for _, others := range []string{"users_test.go", "operation_test.go"} {
+		if others != own {
+			few = append(few, others)
 		}
 	}
-	return "", true
+	return append([][]string{few}, whole...)
+}
+
+// pass runs tests of packages or of files: all but those of the pages' programs, and in
+// proof only the model of the world.
+func (t *tester) pass(tests ...string) (output string, ok bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	args := []string{"test", "-overlay", filepath.Join(t.dir, "overlay.json"), "-short", "-failfast", "-vet=off", "-ldflags=-s -w", "-timeout=3m", "-skip=README|Page"}
+	if tests[0] == "./proof" {
+		args = append(args, "-run=World")
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, tests...)...)
+	cmd.Dir = t.root
+	out, err := cmd.CombinedOutput()
+	return string(out), err == nil
 }

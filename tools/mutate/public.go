@@ -41,7 +41,7 @@ var public = slices.Concat(
 		{"an *Error of another call is not this one's", "_, isError := target.(*Error)\n\treserved := isError ||", "reserved :="},
 		{"a cancellation elsewhere is not the caller's", "|| target == context.Canceled ||", "||"},
 		{"a deadline elsewhere is not the caller's", "|| target == context.DeadlineExceeded ||", "||"},
-		{"a kind from elsewhere is not this call's", " || slices.Contains(allKinds, target)\n", "\n"},
+		{"a kind from elsewhere is not this call's", "|| slices.Contains(allKinds, target)\n", "|| false && slices.Contains(allKinds, target)\n"},
 		{"an error of the network matches what it is", "return !reserved && errors.Is(f.err, target)", "return false && !reserved"},
 		{"an *Error of another call is not found", "return !isError && f.err", "return (!isError || true) && f.err"},
 		{"an error of the network is found", "return !isError && f.err != nil", "return false && !isError && f.err != nil"},
