@@ -336,6 +336,7 @@ func TestA2xxEnvelopeThatDoesNotSayFalseIsASuccess(t *testing.T) {
 			activated:                            "User activated successfully",
 			`{"success":true}`:                   "",
 			`{"message":"Done"}`:                 "Done",
+			`{"success":null,"message":"Done"}`:  "Done",
 			`{"message":""}`:                     "",
 			`{"success":true,"message":null}`:    "",
 			`{"success":true,"message":7}`:       "",

@@ -113,6 +113,7 @@ func TestTheErrorOfATransportThatTracesNothingTells(t *testing.T) {
 		{"reading took too long", &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}, maybeSent},
 		{"an alert that comes later too", remote(20), maybeSent},
 		{"a closing notice", remote(0), maybeSent},
+		{"an alert of our own", &net.OpError{Op: "local error", Err: errors.New(tls.AlertError(50).Error())}, maybeSent},
 		{"a time limit of the transport's own", context.DeadlineExceeded, maybeSent},
 		{"canceled by the transport", context.Canceled, maybeSent},
 		{"the connection is closed", net.ErrClosed, maybeSent},
@@ -129,6 +130,7 @@ func TestTheErrorOfATransportThatTracesNothingTells(t *testing.T) {
 		})
 	}
 	assert.True(t, do(t, fails(nil), false).Sent, "neither a response nor an error")
+	assert.False(t, do(t, fails(io.EOF), true).Sent, "our own transport traces what it sends")
 }
 
 var errNotEstablished = errors.New("http2: client conn could not be established")
@@ -435,20 +437,22 @@ func TestAProxyThatRefusesWasNotPassed(t *testing.T) {
 			}
 		})
 	}
-	t.Run("its reason in other words", func(t *testing.T) {
-		t.Parallel()
-		address := listen(t, func(conn net.Conn) {
-			_, _ = conn.Read(make([]byte, 4096))
-			_, _ = io.WriteString(conn, "HTTP/1.1 407 Sign in first\r\nContent-Length: 0\r\n\r\n")
+	for status, words := range map[int]string{407: "Proxy Authentication Required", 403: "Forbidden"} {
+		t.Run(fmt.Sprint("its reason in other words, ", status), func(t *testing.T) {
+			t.Parallel()
+			address := listen(t, func(conn net.Conn) {
+				_, _ = conn.Read(make([]byte, 4096))
+				_, _ = fmt.Fprintf(conn, "HTTP/1.1 %d Sign in first\r\nContent-Length: 0\r\n\r\n", status)
+			})
+			tr := &http.Transport{
+				Proxy:                  http.ProxyURL(&url.URL{Scheme: "http", Host: address}),
+				OnProxyConnectResponse: attempt.OnProxyConnectResponse,
+			}
+			r := do(t, tr, true)
+			assert.Equal(t, unsendable, fateOf(r), "%v", r.Err)
+			assert.Equal(t, fmt.Sprintf("the proxy answered %d %s", status, words), r.Err.Error())
 		})
-		tr := &http.Transport{
-			Proxy:                  http.ProxyURL(&url.URL{Scheme: "http", Host: address}),
-			OnProxyConnectResponse: attempt.OnProxyConnectResponse,
-		}
-		r := do(t, tr, true)
-		assert.Equal(t, unsendable, fateOf(r), "%v", r.Err)
-		assert.Equal(t, "the proxy answered 407 Proxy Authentication Required", r.Err.Error())
-	})
+	}
 	t.Run("one that is not there", func(t *testing.T) {
 		t.Parallel()
 		both(t, "https://h.example/", func() *http.Transport {
@@ -490,10 +494,12 @@ func TestAProxyFunctionThatFailsHasSentNothing(t *testing.T) {
 		require.ErrorIs(t, r.Err, errProxy)
 	})
 	// The control: an error of something else behind such a transport.
-	tr := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return nil, nil }} //nolint:nilnil // no proxy
-	tr.RegisterProtocol("other", fails(io.EOF))
-	s := attempt.Sender{Transport: tr}
-	assert.True(t, s.Do(post(t, "other://h.example/"), maxBody, false).Sent)
+	for _, failure := range []error{nil, errProxy} {
+		tr := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return nil, failure }}
+		tr.RegisterProtocol("other", fails(io.EOF)) // past any proxy
+		s := attempt.Sender{Transport: tr}
+		assert.True(t, s.Do(post(t, "other://h.example/"), maxBody, false).Sent)
+	}
 }
 
 // handshake makes an attempt on a TLS server.

@@ -47,7 +47,7 @@ var public = slices.Concat(
 		{"an error of the network is found", "return !isError && f.err != nil", "return false && !isError && f.err != nil"},
 		{"an error is one line", "if unicode.IsPrint(r) {", "if true || unicode.IsPrint(r) {"},
 		{"an error is short", "if count == n {", "if false {"},
-		{"a log shows what is zero where it always does", `if option == "" || !shown`, `if !shown`},
+		{"a log shows what is zero where it always does", `if option == "" || !shown`, `if option == "-" || !shown`},
 	}...),
 	in("operation.go", [][3]string{
 		{"a service that NewClient has not made returns an error", "case c == nil:", "case false:"},
@@ -94,7 +94,6 @@ var public = slices.Concat(
 		{"an activation's documented 400", `"User is not deleted": ErrUserNotDeleted`, ""},
 		{"an invitation is not idempotent", "Rule: verdict.Rule{Repeat: verdict.NotIdempotent},\n", "Rule: verdict.Rule{Repeat: verdict.Idempotent},\n"},
 		{"a read-back's list may be large", "Read: readCreated, Required: true, MaxBody: maxListBody,", "Read: readCreated, Required: true,"},
-		{"a read-back's list must be read", "Read: readCreated, Required: true,", "Read: readCreated,"},
 		{"a read-back's user must be read", "Read: readDeletedAt, Required: true,", "Read: readDeletedAt,"},
 		{"who is not deleted has not been", "case at == nil, at.Before(begun.Add(-tolerance)):", "case at == nil:\n\t\treturn verdict.Done\n\tcase at.Before(begun.Add(-tolerance)):"},
 		{"who was deleted before was not now", "case at == nil, at.Before(begun.Add(-tolerance)):", "case at == nil:"},
