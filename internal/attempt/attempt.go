@@ -112,9 +112,6 @@ func (w *watch) read(ctx context.Context, resp *http.Response, limit int64) Resu
 		result.Err, result.TooLarge = errTooLarge, true
 		return result
 	}
-	if !w.own {
-		defer context.AfterFunc(ctx, func() { _ = body.Close() })() // another transport's may block
-	}
 	var buffer bytes.Buffer
 	buffer.Grow(int(min(length, 1<<20)) + bytes.MinRead) // no more in advance: a length is soon said
 	w.body = bounded{ctx, body, limit + 1}

@@ -62,6 +62,7 @@ func (c *Client) Do(ctx context.Context, op *Op, in *Input) Outcome {
 
 func (c *call) do() {
 	c.begun, c.state = time.Now(), verdict.New(c.op.Rule)
+	c.next.throttle = c.client.throttle(c.op)
 	if c.outcome.Invalid = c.newRequest(context.WithValue(c.ctx, key{}, c)); c.outcome.Invalid != nil {
 		return
 	}
