@@ -1015,6 +1015,11 @@ func TestTextOfOtherScriptsIsSentAsItIs(t *testing.T) {
 
 func TestAReadBackIsBelievedByTheLaterClock(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, readBackByTheLaterClock)
+}
+
+func readBackByTheLaterClock(t *testing.T) {
+	t.Helper()
 	lost, now := fails(errors.New("lost")), time.Now()
 	httpDate := func(ahead time.Duration) string { return now.Add(ahead).UTC().Format(http.TimeFormat) }
 	for name, tt := range map[string]struct {
@@ -1030,18 +1035,17 @@ func TestAReadBackIsBelievedByTheLaterClock(t *testing.T) {
 		"an Age too large to be read":                        {lost, 0, []string{"Date", httpDate(0), "Age", "99999999999999999999"}, false},
 		"the server's clock an hour ahead":                   {lost, -time.Hour, []string{"Date", httpDate(time.Hour)}, true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		func() {
 			at := now.Add(-tt.deletedAt).UTC().Format(time.RFC3339Nano)
 			w := newWire(t, tt.first, says(200, `{"id":"user-1","deletedAt":"`+at+`"}`, tt.header...))
 			got, err := w.client(flashback.WithMaxRetries(0)).Organization.Users.Delete(t.Context(), "user-1")
 			if !tt.recovered {
-				assert.True(t, asError(t, err).OutcomeUnknown, "%v", err)
+				assert.True(t, asError(t, err).OutcomeUnknown, "%s: %v", name, err)
 				return
 			}
-			require.NoError(t, err)
-			assert.True(t, got.Recovered)
-		})
+			require.NoError(t, err, name)
+			assert.True(t, got.Recovered, name)
+		}()
 	}
 	w := newWire(t, lost, says(400, `{"message":"Organization is frozen"}`), says(200, `{"id":"user-1","deletedAt":null}`, "Age", "2147483648"))
 	_, err := w.client().Organization.Users.Activate(t.Context(), "user-1")

@@ -74,7 +74,7 @@ func (s *Sender) Do(req *http.Request, maxBody int64, once bool) Result {
 	case err == nil && resp == nil:
 		result = Result{Err: errNothing, Sent: true}
 	case err == nil:
-		result = w.read(ctx, resp, maxBody)
+		result = read(ctx, resp, &w.body, maxBody)
 	default:
 		if resp != nil && resp.Body != nil {
 			_ = resp.Body.Close() // an error and a response: the error counts
@@ -92,8 +92,8 @@ func (s *Sender) Do(req *http.Request, maxBody int64, once bool) Result {
 	return result
 }
 
-// read reads and closes the body of resp, as long as ctx lasts.
-func (w *watch) read(ctx context.Context, resp *http.Response, limit int64) Result {
+// read reads and closes the body of resp, by way of reader.
+func read(ctx context.Context, resp *http.Response, reader *bounded, limit int64) Result {
 	result := Result{Response: resp, Sent: true, At: time.Now()}
 	if resp.Body == nil {
 		return result
@@ -112,13 +112,10 @@ func (w *watch) read(ctx context.Context, resp *http.Response, limit int64) Resu
 		result.Err, result.TooLarge = errTooLarge, true
 		return result
 	}
-	if !w.own {
-		defer context.AfterFunc(ctx, func() { _ = body.Close() })() // another transport's may block
-	}
 	var buffer bytes.Buffer
 	buffer.Grow(int(min(length, 1<<20)) + bytes.MinRead) // no more in advance: a length is soon said
-	w.body = bounded{ctx, body, limit + 1}
-	_, result.Err = buffer.ReadFrom(&w.body)
+	*reader = bounded{ctx, body, limit + 1}
+	_, result.Err = buffer.ReadFrom(reader)
 	if result.Body = buffer.Bytes(); int64(len(result.Body)) > limit {
 		result.Body = result.Body[:limit]
 		result.Err, result.TooLarge = errTooLarge, true

@@ -21,24 +21,38 @@ const maxBody = 1 << 20 // bytes of a response's body that are read, after decom
 
 // call is one call, or the read-back of one.
 type call struct {
-	client   *Client
-	ctx      context.Context
-	op       *Op
-	in       *Input
+	client *Client
+	ctx    context.Context
+	op     *Op
+	in     *Input
+
+	// In the call, and not beside it, these cost no allocation.
+	request  retryablehttp.Request
+	response Response
+
+	place
+	credentials
+
+	state   verdict.State
+	next    next
+	failure error // of the last attempt; nil if its response was complete
+	outcome Outcome
+}
+
+// place is where a call stands: in time, and among the attempts.
+type place struct {
+	begun    time.Time
+	came     time.Time // the last response's header
 	readBack bool
 	before   int          // attempts of the call that it reads back for
 	number   atomic.Int32 // of the attempt; a dial may read it that outlives an attempt
-	begun    time.Time
-	came     time.Time             // the last response's header
-	request  retryablehttp.Request // in the call, and not beside it, it costs no allocation; so does response
-	response Response
-	secrets  *redact.Secrets
-	token    string
-	asked    bool // the token is that of the next attempt
-	state    verdict.State
-	next     next
-	failure  error // of the last attempt; nil if its response was complete
-	outcome  Outcome
+}
+
+// credentials are what a call sends, and never shows.
+type credentials struct {
+	secrets *redact.Secrets
+	token   string
+	asked   bool // the token is that of the next attempt
 }
 
 // errStop keeps an attempt from being made. The call knows why.
@@ -52,8 +66,8 @@ func (c *Client) Do(ctx context.Context, op *Op, in *Input) Outcome {
 		secrets redact.Secrets
 	})
 	all.input = *in
-	all.call = call{client: c, ctx: ctx, op: op, in: &all.input, secrets: &all.secrets}
 	run := &all.call
+	run.client, run.ctx, run.op, run.in, run.secrets = c, ctx, op, &all.input, &all.secrets
 	run.next.max = c.Retry.Max
 	run.secrets.AddPassword(in.Password)
 	run.do() //nolint:contextcheck // The call has it.
@@ -62,6 +76,7 @@ func (c *Client) Do(ctx context.Context, op *Op, in *Input) Outcome {
 
 func (c *call) do() {
 	c.begun, c.state = time.Now(), verdict.New(c.op.Rule)
+	c.next.throttle = c.client.throttle(c.op)
 	if c.outcome.Invalid = c.newRequest(context.WithValue(c.ctx, key{}, c)); c.outcome.Invalid != nil {
 		return
 	}
@@ -165,7 +180,8 @@ func (c *call) record(r attempt.Result) {
 // lookBack reads back what the attempts have done.
 func (c *call) lookBack() {
 	read := &call{
-		client: c.client, ctx: c.ctx, op: c.op.ReadBack.Op, in: &Input{ID: c.in.ID, Wanted: c.in.Wanted}, readBack: true, before: c.outcome.Attempts, secrets: c.secrets,
+		client: c.client, ctx: c.ctx, op: c.op.ReadBack.Op, in: &Input{ID: c.in.ID, Wanted: c.in.Wanted},
+		place: place{readBack: true, before: c.outcome.Attempts}, credentials: credentials{secrets: c.secrets},
 	}
 	read.next.max = max(0, c.next.max-c.outcome.Attempts)
 	read.do()

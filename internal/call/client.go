@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -33,6 +34,20 @@ type Client struct {
 	Log       *slog.Logger // nil for none
 
 	retrier *retryablehttp.Client
+	last    *atomic.Pointer[bearer]
+}
+
+// bearer is the Authorization of a token.
+type bearer struct{ token, header string }
+
+// bearer makes the Authorization of a token once, as long as the token is the same.
+func (c *Client) bearer(token string) string {
+	b := c.last.Load()
+	if b == nil || b.token != token {
+		b = &bearer{token, "Bearer " + token}
+		c.last.Store(b)
+	}
+	return b.header
 }
 
 // Throttles are the rate limits of the operations.
@@ -52,6 +67,7 @@ func (c *Client) throttle(op *Op) *throttle.Throttle {
 
 // Init makes the loop over the attempts, which asks the call what to do.
 func (c *Client) Init() {
+	c.last = new(atomic.Pointer[bearer])
 	c.retrier = &retryablehttp.Client{
 		HTTPClient: &http.Client{
 			Transport:     transport{},

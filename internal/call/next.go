@@ -14,13 +14,14 @@ import (
 
 // next is what a call knows about its next attempt.
 type next struct {
-	max     int  // retries
-	taken   int  // of these, from the budget
-	unsent  bool // the last that was taken has no attempt yet
-	waiting bool
-	wait    time.Duration
-	place   throttle.Place // in the queue of the operation's rate limit
-	pass    throttle.Pass
+	max      int  // retries
+	taken    int  // of these, from the budget
+	unsent   bool // the last that was taken has no attempt yet
+	waiting  bool
+	wait     time.Duration
+	throttle *throttle.Throttle // of the operation; nil for none
+	place    throttle.Place     // in the queue of the operation's rate limit
+	pass     throttle.Pass
 }
 
 // again decides whether there is another attempt, and after which wait.
@@ -116,7 +117,7 @@ func (c *call) giveBack() {
 // throttled tells whether the last response closed the gate of the operation: a 429,
 // or a 503 that says how long.
 func (c *call) throttled() bool {
-	if c.client.throttle(c.op) == nil || c.failure != nil {
+	if c.next.throttle == nil || c.failure != nil {
 		return false
 	}
 	return c.state.Throttled() || c.outcome.Response.Status == http.StatusServiceUnavailable && c.outcome.RetryAfter > 0
@@ -125,7 +126,7 @@ func (c *call) throttled() bool {
 // awaitTurn waits until the request may go out, as far as the operation's rate limit
 // is concerned.
 func (c *call) awaitTurn() bool {
-	t := c.client.throttle(c.op)
+	t := c.next.throttle
 	if t == nil {
 		return true
 	}
@@ -158,7 +159,7 @@ func (c *call) awaitTurn() bool {
 
 // turnOver tells the operation's rate limit what came of the request that it let go.
 func (c *call) turnOver(outcome throttle.Outcome) {
-	if t := c.client.throttle(c.op); t != nil {
+	if t := c.next.throttle; t != nil {
 		t.Done(c.next.pass, outcome, c.outcome.RetryAfter)
 	}
 }

@@ -21,9 +21,11 @@ func (c *call) newRequest(ctx context.Context) error {
 	}
 	u.Path += plain
 	u.RawQuery = c.op.Query
-	for _, values := range u.Query() {
-		for _, value := range values {
-			c.secrets.AddToken(value) // which may be a token's, if it is long enough for one
+	if u.RawQuery != "" {
+		for _, values := range u.Query() {
+			for _, value := range values {
+				c.secrets.AddToken(value) // it may be secret, if it is as long as one
+			}
 		}
 	}
 	c.request.Request = (&http.Request{
@@ -45,7 +47,7 @@ func (c *call) newRequest(ctx context.Context) error {
 // that was given up.
 func (c *call) setHeader(req *http.Request) {
 	h := req.Header
-	values := [...]string{"application/json", "Bearer " + c.token, c.client.UserAgent, "no-cache"} // one allocation for all
+	values := [...]string{"application/json", c.client.bearer(c.token), c.client.UserAgent, "no-cache"} // one allocation for all
 	h["Accept"] = values[0:1:1]
 	if c.op.Auth != Anonymous {
 		h["Authorization"] = values[1:2:2]

@@ -255,7 +255,7 @@ func TestAfterTheFirstLeavesTheNextGoesOn(t *testing.T) {
 		began := time.Now()
 		calls.Go(func() {
 			_, err := limit.Wait(t.Context(), new(throttle.Place), most)
-			assert.NoError(t, err)
+			assert.NoError(t, err) //nolint:testifylint // not in the test's goroutine
 			assert.LessOrEqual(t, time.Since(began), 1100*time.Millisecond, "nobody is before it any more")
 		})
 		synctest.Wait()
