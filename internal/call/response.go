@@ -54,9 +54,8 @@ func (r *Response) understand(op *Op, in *Input) verdict.Response {
 		r.Envelope = e.isBool || e.hasErr || e.code != ""
 	}
 	if !refusal && !e.denies && op.Read != nil {
-		var misfit MisfitError
 		r.Found, r.Missing = op.Read(body, in)
-		isMisfit := errors.As(r.Missing, &misfit)
+		_, isMisfit := errors.AsType[MisfitError](r.Missing)
 		facts.Lacks = op.Required && r.Missing != nil || isMisfit
 		r.Envelope = r.Envelope || r.Missing == nil || isMisfit
 	}
