@@ -160,7 +160,7 @@ func (op *Op) documented(message string) error {
 // same compares a message with a documented one, without case, surrounding space and
 // a final full stop.
 func same(message, documented string) bool {
-	return strings.EqualFold(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(message), ".")), documented)
+	return strings.EqualFold(strings.TrimSuffix(strings.TrimSpace(message), "."), documented)
 }
 
 // requestIDs are the headers by which servers and proxies name a request, the
