@@ -767,6 +767,45 @@ func TestAReadBackIsNoRetry(t *testing.T) {
 	}
 }
 
+// It may settle what a call that is not repeated has done, unless nothing may be sent.
+func TestAReadBackIsMadeWhereARepetitionIsNot(t *testing.T) {
+	t.Parallel()
+	busy := says(503, "", "Retry-After", "3600")
+	for name, tt := range map[string]struct {
+		first     httpmock.Responder
+		opt       flashback.Option
+		deleted   bool
+		sent      string
+		recovered bool
+	}{
+		"the server asks to wait too long":    {busy, flashback.WithMaxRetries(4), true, "DG", true},
+		"the same, and nothing is done":       {busy, flashback.WithMaxRetries(4), false, "DG", false},
+		"the wait would outlast the deadline": {lost, flashback.WithBackoff(time.Hour, time.Hour), true, "DG", true},
+		"the budget is empty":                 {lost, flashback.WithRetryBudget(0), true, "D", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				readBack := `{"id":"a/b","deletedAt":null}`
+				if tt.deleted {
+					readBack = deletedAfter(0)
+				}
+				w := newWire(t, tt.first, says(200, readBack))
+				deletion, err := w.client(tt.opt).Organization.Users.Delete(ctx, userID)
+				assert.Equal(t, tt.sent, w.sequence())
+				if tt.recovered {
+					require.NoError(t, err)
+					assert.True(t, deletion.Recovered)
+				} else {
+					require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+				}
+			})
+		})
+	}
+}
+
 func TestAReadBackComesAfterTheWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -88,7 +89,7 @@ func (c *call) do() {
 	if c.next.waiting {
 		c.stop(c.ended())
 	}
-	if c.outcome.Reasons == nil && c.state.Next() == verdict.LookBack {
+	if c.state.Next() == verdict.LookBack && !slices.ContainsFunc(c.outcome.Reasons, Reason.endsAll) {
 		c.lookBack() // no attempt follows
 	}
 	c.giveBack()
