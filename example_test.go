@@ -112,7 +112,7 @@ func ExampleError() {
 
 	switch {
 	case errors.Is(err, flashback.ErrOutcomeUnknown):
-		fmt.Println("may be active: call again, or look")
+		fmt.Println("may be active: call again, or get the user")
 	case errors.Is(err, flashback.ErrUserNotDeleted):
 		fmt.Println("was active already")
 	case errors.Is(err, flashback.ErrForbidden), errors.Is(err, flashback.ErrNotFound):
@@ -123,7 +123,7 @@ func ExampleError() {
 	}
 	fmt.Println("forbidden as well:", errors.Is(err, flashback.ErrForbidden))
 	// Output:
-	// may be active: call again, or look
+	// may be active: call again, or get the user
 	// HTTP 403 after 2 attempts: Insufficient permissions to activate users
 	// forbidden as well: true
 }
@@ -450,7 +450,7 @@ func ExampleUsersService_Create_errors() {
 		user, err := users.Create(context.Background(), step.user)
 		switch {
 		case errors.Is(err, flashback.ErrOutcomeUnknown):
-			fmt.Println("may be there: look at the list")
+			fmt.Println("may be there: list the users")
 		case errors.Is(err, flashback.ErrInvalidArgument):
 			fmt.Println("nothing was sent")
 		case err != nil:
@@ -466,7 +466,7 @@ func ExampleUsersService_Create_errors() {
 	// Output:
 	// nothing was sent
 	// not created: Insufficient permissions
-	// may be there: look at the list
+	// may be there: list the users
 	// created: jane@example.com
 }
 
