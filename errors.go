@@ -305,12 +305,12 @@ func reason(r call.Reason) error {
 		if r.Cause == nil {
 			return r.Err
 		}
-		return ended{foreign{r.Text, r.Cause}, r.Err}
+		return ended{newForeign(r.Text, r.Cause), r.Err}
 	case call.NoToken, call.NetworkFailed:
 		if lost, ok := r.Err.(lostSessionError); ok { //nolint:errorlint // A source's own error is not it, whatever it wraps.
 			return lost
 		}
-		return foreign{r.Text, r.Err}
+		return newForeign(r.Text, r.Err)
 	case call.WaitTooLong, call.ReadBackFailed:
 	}
 	return errors.New(r.Text)
@@ -330,7 +330,11 @@ func (e ended) Unwrap() error { return e.ctx }
 // the caller's context.
 type foreign struct {
 	text string
-	err  error // nil if it matches nothing
+	err  func() error // a function, since no printer must look into a request that an error holds; of nil if it matches nothing
+}
+
+func newForeign(text string, err error) foreign {
+	return foreign{text, func() error { return err }}
 }
 
 func (f foreign) Error() string { return f.text }
@@ -338,12 +342,12 @@ func (f foreign) Error() string { return f.text }
 func (f foreign) Is(target error) bool {
 	_, isError := target.(*Error)
 	reserved := isError || target == context.Canceled || target == context.DeadlineExceeded || slices.Contains(allKinds, target)
-	return !reserved && errors.Is(f.err, target)
+	return !reserved && errors.Is(f.err(), target)
 }
 
 func (f foreign) As(target any) bool {
 	_, isError := target.(**Error)
-	return !isError && f.err != nil && errors.As(f.err, target)
+	return !isError && errors.As(f.err(), target)
 }
 
 // causes are several causes of one error, on one line.

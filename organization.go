@@ -44,7 +44,7 @@ func readOrganization(body []byte, in *call.Input) (any, error) {
 	switch {
 	case org.ID == "":
 		return nil, errors.New("no organization that has an ID in its data")
-	case org.ID != in.ID:
+	case !sameID(org.ID, in.ID):
 		return nil, call.MisfitError{What: fmt.Sprintf("another organization, %q", org.ID)}
 	}
 	return &org, nil

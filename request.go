@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -58,7 +57,7 @@ func (c *Client) Do(ctx context.Context, req Request, into any) error {
 	if err != nil {
 		return invalid(req.name(), "", err)
 	}
-	outcome, err := c.call().do(ctx, op, call.Input{}, req.Body)
+	outcome, err := c.call().do(ctx, op, call.Input{Wanted: into}, req.Body)
 	if err != nil {
 		return err
 	}
@@ -98,24 +97,23 @@ func (r *Request) operation(into any) (*operation, error) {
 	if target != nil && (target.Kind() != reflect.Pointer || reflect.ValueOf(into).IsNil()) {
 		return nil, fmt.Errorf("the response can't be decoded into a %T; give a pointer, or nil", into)
 	}
-	op := &operation{expects: "JSON", Op: call.Op{
+	return &operation{expects: "JSON that fits", Op: call.Op{
 		Name: r.name(), Method: r.Method, Path: path, Query: r.Query.Encode(), Rule: verdict.Rule{Repeat: repeat},
-		Required: true, Empty: true, MaxBody: maxListBody,
-	}}
-	op.Read = func(body []byte, _ *call.Input) (any, error) {
-		if target == nil {
-			return nil, nil //nolint:nilnil // Nothing is to be read.
-		}
-		found := reflect.New(target.Elem()).Interface()
-		if err := json.Unmarshal(body, found); err != nil {
-			return nil, call.MisfitError{What: "what does not fit: " + err.Error()}
-		}
-		return found, nil
+		Read: readInto, Required: true, Empty: true, MaxBody: maxListBody,
+	}}, nil
+}
+
+// readInto decodes a body into a new value of the kind that into points to: into itself is
+// left alone until the call is a success.
+func readInto(body []byte, in *call.Input) (any, error) {
+	if in.Wanted == nil {
+		return nil, nil //nolint:nilnil // Nothing is to be read.
 	}
-	if target != nil {
-		op.expects = fmt.Sprintf("JSON that fits %v", target.Elem())
+	found := reflect.New(reflect.TypeOf(in.Wanted).Elem()).Interface()
+	if err := json.Unmarshal(body, found); err != nil {
+		return nil, call.MisfitError{What: "what does not: " + err.Error()}
 	}
-	return op, nil
+	return found, nil
 }
 
 func (r *Request) repeat() (verdict.Repeat, error) {
@@ -146,29 +144,46 @@ func (r *Request) path() (string, error) {
 	if !strings.HasPrefix(r.Path, "/") || strings.ContainsAny(r.Path, "?#%\\ ") {
 		return "", errors.New("the path must begin with a slash, and have no query, no fragment and nothing escaped; use Query and Segments")
 	}
-	unused := maps.Clone(r.Segments)
-	segments := strings.Split(r.Path[1:], "/")
-	for i, segment := range segments {
-		name, isName := strings.CutPrefix(strings.TrimSuffix(segment, "}"), "{")
-		if !isName || !strings.HasSuffix(segment, "}") {
-			if segment == "." || segment == ".." || strings.ContainsAny(segment, "{}") || strings.ContainsFunc(segment, invisible) {
-				return "", fmt.Errorf("the path %q has a segment that can't be one: %q", r.Path, segment)
+	var escaped strings.Builder
+	escaped.Grow(2 * len(r.Path)) // most values are IDs
+	for segment := range strings.SplitSeq(r.Path[1:], "/") {
+		if name, ok := nameOf(segment); ok {
+			value, ok := r.Segments[name]
+			if !ok {
+				return "", fmt.Errorf("the segment {%s} has no value; add it to Segments", name)
 			}
-			segments[i] = url.PathEscape(segment)
-			continue
+			if err := checkSegment(value); err != nil {
+				return "", fmt.Errorf("the segment {%s} %w", name, err)
+			}
+			segment = value
+		} else if segment == "." || segment == ".." || strings.ContainsAny(segment, "{}") || strings.ContainsFunc(segment, invisible) {
+			return "", fmt.Errorf("the path %q has a segment that can't be one: %q", r.Path, segment)
 		}
-		value, ok := r.Segments[name]
-		if !ok {
-			return "", fmt.Errorf("the segment {%s} has no value; add it to Segments", name)
-		}
-		if err := checkSegment(value); err != nil {
-			return "", fmt.Errorf("the segment {%s} %w", name, err)
-		}
-		segments[i] = url.PathEscape(value)
-		delete(unused, name)
+		escaped.WriteByte('/')
+		escaped.WriteString(url.PathEscape(segment))
 	}
-	for name := range unused {
-		return "", fmt.Errorf("the path %q has no segment {%s}", r.Path, name)
+	for name := range r.Segments {
+		if !r.names(name) {
+			return "", fmt.Errorf("the path %q has no segment {%s}", r.Path, name)
+		}
 	}
-	return "/" + strings.Join(segments, "/"), nil
+	return escaped.String(), nil
+}
+
+// names tells whether the path has a segment of that name.
+func (r *Request) names(name string) bool {
+	for segment := range strings.SplitSeq(r.Path[1:], "/") {
+		if found, ok := nameOf(segment); ok && found == name {
+			return true
+		}
+	}
+	return false
+}
+
+// nameOf is the name of a named segment.
+func nameOf(segment string) (string, bool) {
+	if len(segment) < len("{}") || segment[0] != '{' || segment[len(segment)-1] != '}' {
+		return "", false
+	}
+	return segment[1 : len(segment)-1], true
 }

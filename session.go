@@ -308,7 +308,7 @@ func (s *session) source(ctx context.Context) (string, error) {
 	var failed *Error
 	switch {
 	case errors.Is(err, ErrSessionLost) && errors.As(err, &failed):
-		return "", lostSessionError{foreign{failed.Err.Error(), failed}}
+		return "", lostSessionError{newForeign(failed.Err.Error(), failed)}
 	case err != nil:
 		return "", fmt.Errorf("session: %w", err)
 	}
@@ -429,7 +429,7 @@ func (s *session) change(ctx context.Context, op string, f func(kept Tokens) (To
 	case failed != nil:
 		return failed
 	case err != nil:
-		return &Error{Op: op, Err: foreign{"token store: " + err.Error(), err}}
+		return &Error{Op: op, Err: newForeign("token store: "+err.Error(), err)}
 	}
 	s.pending = Tokens{}
 	s.use(next)
@@ -442,7 +442,7 @@ func unchanged(kept Tokens) (Tokens, error) { return kept, nil }
 func waiting(ctx context.Context) error {
 	err := causes{fmt.Errorf("waiting for the session's tokens: %w", ctx.Err())}
 	if cause := context.Cause(ctx); !errors.Is(ctx.Err(), cause) {
-		err = err.and(foreign{cause.Error(), cause})
+		err = err.and(newForeign(cause.Error(), cause))
 	}
 	return &Error{Op: refreshTokens.Name, Err: err}
 }

@@ -102,7 +102,7 @@ func findUser(body []byte, in *call.Input) ([]byte, error) {
 	switch {
 	case id == "":
 		return nil, errors.New("no user that has an ID")
-	case id != in.ID:
+	case !sameID(id, in.ID):
 		return nil, call.MisfitError{What: fmt.Sprintf("another user, %q", id)}
 	}
 	return object, nil
@@ -126,11 +126,18 @@ func readUserData(body []byte, in *call.Input) (any, error) {
 	switch {
 	case user.ID == "":
 		return nil, errors.New("no user that has an ID in its data")
-	case in.ID != "" && user.ID != in.ID,
+	case in.ID != "" && !sameID(user.ID, in.ID),
 		created && user.Email != "" && !sameEmail(user.Email, wanted.Email):
 		return nil, call.MisfitError{What: fmt.Sprintf("another user, %q", user.ID)}
 	}
 	return &user, nil
+}
+
+// sameID compares IDs. Case tells nothing in a UUID: a server may take one in upper case and
+// give it back in lower case.
+func sameID(a, b string) bool {
+	isUUID := len(a) == 36 && strings.Count(a, "-") == 4
+	return a == b || isUUID && strings.EqualFold(a, b)
 }
 
 func sameEmail(a, b string) bool {

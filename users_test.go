@@ -472,6 +472,18 @@ func TestAResponseWithoutWhatIsReadIsNoSuccessOfARead(t *testing.T) {
 	}
 }
 
+func TestAUUIDInUpperCaseIsTheSame(t *testing.T) {
+	t.Parallel()
+	const lower, upper = "0b7c2d1e-94a5-4b56-8f0d-3d1c2b7a9e4f", "0B7C2D1E-94A5-4B56-8F0D-3D1C2B7A9E4F"
+	w := newWire(t, says(200, `{"success":true,"data":{"id":"`+lower+`"}}`), says(200, `{"success":true,"data":{"id":"`+lower+`"}}`))
+	client := w.client()
+	got, err := client.Organization.Users.Get(t.Context(), upper)
+	require.NoError(t, err)
+	assert.Equal(t, lower, got.ID)
+	_, err = client.Organization.Users.Update(t.Context(), upper, flashback.UserUpdate{OrgRole: flashback.Ptr(flashback.RoleUser)})
+	require.NoError(t, err)
+}
+
 // An envelope without its data still says that the change was applied.
 func TestAChangeWithoutDataReturnsWhatWasAskedFor(t *testing.T) {
 	t.Parallel()

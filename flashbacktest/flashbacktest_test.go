@@ -370,7 +370,7 @@ func TestTheHeaderOfAFaultIsSent(t *testing.T) {
 
 func TestRateLimitedAnswers429WithAWait(t *testing.T) {
 	t.Parallel()
-	for after, want := range map[time.Duration]string{7 * time.Second: "7", 2 * time.Minute: "120", 0: "0"} {
+	for after, want := range map[time.Duration]string{7 * time.Second: "7", 2 * time.Minute: "120", 500 * time.Millisecond: "1", 0: "0"} {
 		server, client := start(t)
 		server.AddDeletedUser("user-1")
 		server.Script(flashbacktest.RateLimited(after))
