@@ -62,7 +62,7 @@ func OnRenew(keep func(ctx context.Context, tokens Tokens) error) Option {
 
 // WithTokenStore is an option of [Login] and [Resume]. It keeps the session's tokens in
 // store, as OnRenew does, and shares them with other sessions that have the same store:
-// before a renewal, the session looks whether another one has renewed them.
+// before a renewal, the session checks whether another one has renewed them.
 func WithTokenStore(store TokenStore) Option {
 	if store == nil {
 		return withKeeper(nil)

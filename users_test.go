@@ -172,7 +172,7 @@ func TestACallSendsItsDocumentedRequest(t *testing.T) {
 }
 
 // The documented responses of all calls, what the caller is told of them and, of those
-// that are settled by a read-back, what that is answered.
+// that are settled by a read-back, the response to that.
 func TestADocumentedResponseIsToldAsWhatItIs(t *testing.T) {
 	t.Parallel()
 	refusal := func(message string) string { return fmt.Sprintf(`{"success":false,"message":%q}`, message) }
@@ -243,7 +243,7 @@ func TestADocumentedResponseIsToldAsWhatItIs(t *testing.T) {
 		{call: "update the organization", status: 404, body: withData("null", "Organization not found"), kinds: []string{"ErrNotFound"}, message: "Organization not found"},
 		{call: "update the organization", status: 500, body: withData("null", internal), kinds: []string{"ErrOutcomeUnknown", "ErrServer"}, message: internal},
 
-		// What the rest of the platform answers to a bad token.
+		// What the rest of the platform responds to a bad token.
 		{call: "list", status: 401, body: `{"success":false,"error_code":"NO_AUTH_USER"}`, kinds: []string{"ErrUnauthorized"}, code: "NO_AUTH_USER"},
 		{call: "create", status: 401, body: `{"success":false,"error_code":"NO_AUTH_USER"}`, kinds: []string{"ErrUnauthorized"}, code: "NO_AUTH_USER"},
 		{call: "delete", status: 401, body: `{"success":false,"error_code":"NO_AUTH_USER"}`, kinds: []string{"ErrUnauthorized"}, code: "NO_AUTH_USER"},
@@ -278,7 +278,7 @@ func TestADocumentedResponseIsToldAsWhatItIs(t *testing.T) {
 	}
 }
 
-// readBack is what a read-back is answered.
+// readBack is the response to a read-back.
 type readBack struct {
 	status int
 	body   string
@@ -580,7 +580,7 @@ func TestADeleteIsSettledByAReadBack(t *testing.T) {
 		}, "DGDG", "ErrBadRequest " + unknown},
 		{"active, so it is repeated", func() responses { return responses{lost, isActive, ok} }, "DGD", success},
 		{"active twice", func() responses { return responses{lost, isActive, says(502, htmlPage), isActive, ok} }, "DGDGD", success},
-		{"active, and deleted at the second look", func() responses {
+		{"active, and deleted at the second read-back", func() responses {
 			return responses{lost, isActive, says(400, isSo), says(200, deletedAfter(0))}
 		}, "DGDG", recovered},
 		{"active, and refused otherwise", func() responses { return responses{lost, isActive, says(403, denied), isActive} }, "DGDG", "ErrForbidden " + unknown},
