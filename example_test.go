@@ -299,6 +299,21 @@ func ExampleRefusedToken() {
 	// was active already: true
 }
 
+func ExampleWithResponse() {
+	backend := flashbacktest.NewBackend()
+	backend.AddUser(flashbacktest.User{ID: "user-1"})
+	backend.Script(flashbacktest.Respond(503, ""))
+
+	var response flashback.Response
+	ctx := flashback.WithResponse(context.Background(), &response)
+	if _, err := backend.Client().Organization.Users.Get(ctx, "user-1"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(response.StatusCode, "after", response.Attempts, "attempts")
+	// Output: 200 after 2 attempts
+}
+
 func ExampleWithLogger() {
 	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")
