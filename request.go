@@ -14,8 +14,7 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// Repeat says what repeating a request does, in the terms of RFC 9110, section 9.2, and
-// so whether it is repeated after an ambiguous attempt.
+// Repeat says what repeating a request does (RFC 9110, section 9.2).
 type Repeat int
 
 // The kinds of repetition.
@@ -33,24 +32,24 @@ type Request struct {
 	Method string
 	// Path is such as "/workspace/{workspaceId}/users".
 	Path string
-	// Segments are the values of Path's named segments. They get escaped.
+	// Segments are the values of Path's named segments, to be escaped.
 	Segments map[string]string
-	// Query's values are in no error and no log.
+	// Query is in no error and no log.
 	Query url.Values
 	// Body is encoded as JSON; nil is none.
 	Body   any
 	Repeat Repeat
-	// Name is the operation in errors, logs and rate limits. The default is Method and Path.
+	// Name is the operation in errors, logs and rate limits; "" is Method and Path.
 	Name string
 }
 
 // Do calls any endpoint, with the attempts, verdicts and errors of the other calls, and
-// decodes the JSON of a success into what into points to. A nil into takes any success; after
-// a 204, into stays as it is.
+// decodes the JSON of a success into what into points to. A nil into takes any success; a
+// 204 leaves into as it is.
 //
 // A 2xx is a success if it is a 204, or JSON that fits into and does not say
-// "success": false. Other JSON matches [ErrUnexpectedResponse], with an unknown outcome
-// unless the request is safe. There is no read-back: behind a proxy that repeats a DELETE, a
+// "success": false. Other JSON is [ErrUnexpectedResponse]; unless the request is safe, the
+// outcome is then unknown. There is no read-back: behind a proxy that repeats a DELETE, a
 // refused one may have been applied.
 func (c *Client) Do(ctx context.Context, req Request, into any) error {
 	op, err := req.operation(into)

@@ -12,8 +12,7 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
 )
 
-// User is a user of an organization. What a response lacks or has in an undocumented
-// form is the zero value.
+// User is a user of an organization. What a response lacks is the zero value.
 type User struct {
 	ID       string `json:"id"`
 	Email    string `json:"email"`
@@ -222,7 +221,7 @@ func readDate(value []byte) *time.Time {
 	return &at
 }
 
-// Role is a role of a user in an organization. A higher role includes the lower ones.
+// Role is a user's role. A higher one includes the lower ones.
 type Role int
 
 // The documented roles. The numbers between are reserved.
@@ -237,7 +236,7 @@ const (
 // Includes tells whether r has the rights of other.
 func (r Role) Includes(other Role) bool { return r >= other }
 
-// String is the documented name, such as "WORKSPACES", or the number, such as "0x03".
+// String is the documented name, such as "WORKSPACES", or "0x03".
 func (r Role) String() string {
 	switch r {
 	case RoleUser:
@@ -270,8 +269,8 @@ func (u *User) role() Role {
 // UserList is the result of [UsersService.List].
 type UserList struct {
 	Users []User `json:"users"`
-	// Total is the server's number of users; 0 if it gives none. If it is larger than
-	// that of Users, some are missing, and there is no known way to get them.
+	// Total is the server's number of users; 0 if it gives none. If it is larger than that of
+	// Users, some are missing.
 	Total int `json:"total"`
 }
 
@@ -293,8 +292,7 @@ type NewUser struct {
 	FirstName string `json:"firstName"`
 	LastName  string `json:"lastName"`
 
-	// These are optional: nil or empty is not sent, and the API's default for SendInvite is
-	// true.
+	// These are optional: nil or empty is not sent. SendInvite's documented default is true.
 	OrgRole    *Role      `json:"orgRole,omitempty"`
 	SendInvite *bool      `json:"sendInvite,omitempty"`
 	Provider   string     `json:"provider,omitempty"`
@@ -312,8 +310,8 @@ const (
 	AuthMicrosoft AuthMethod = "MICROSOFT"
 )
 
-// UserUpdate is what [UsersService.Update] changes. A nil field stays as it is,
-// and a pointer to "" empties it; see [Ptr].
+// UserUpdate is what [UsersService.Update] changes. A nil field stays as it is, and a pointer
+// to "" empties it.
 type UserUpdate struct {
 	Name     *string `json:"name,omitempty"`
 	LastName *string `json:"lastName,omitempty"`

@@ -19,7 +19,7 @@ func measureLists(users, rounds int) ([]speed, error) {
 		var byHand float64
 		for i, c := range callers {
 			s, err := c.open("https://api.example.com", token, memory(func(req *http.Request) *http.Response {
-				resp := answer(req, http.StatusOK, "")
+				resp := respond(req, http.StatusOK, "")
 				resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 				return resp
 			}))

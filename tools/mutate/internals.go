@@ -206,7 +206,7 @@ var internals = slices.Concat(
 	in("internal/call/call.go", [][3]string{
 		{"a password is a secret", "run.secrets.AddPassword(in.Password)", "_ = in.Password"},
 		{"a context that ends during a wait is the reason", "if c.next.waiting {\n\t\tc.stop(c.ended())", "if false {\n\t\tc.stop(c.ended())"},
-		{"a call that was ended is not read back", "if c.outcome.Reasons == nil && c.state.Next() == verdict.LookBack {", "if c.state.Next() == verdict.LookBack {"},
+		{"a call that was ended is not read back", "verdict.LookBack && !slices.ContainsFunc(c.outcome.Reasons, Reason.endsAll) {", "verdict.LookBack {"},
 		{"the last attempt is read back", "if c.outcome.Reasons == nil && c.state.Next() == verdict.LookBack {", "if false {"},
 		{"a call gives back what it took", "\tc.giveBack()\n", "\n"},
 		{"the wait comes before the read-back", "if c.next.waiting && !sleep(", "if c.state.Next() == verdict.LookBack {\n\t\tc.lookBack()\n\t}\n\tif c.next.waiting && !sleep("},

@@ -226,7 +226,7 @@ var public = slices.Concat(
 		{"a segment is checked", "if err := checkSegment(value); err != nil {", "if err := checkSegment(value); err != nil && false {"},
 		{"a segment has a value", "if !ok {\n\t\t\t\treturn \"\"", "if !ok && false {\n\t\t\t\treturn \"\""},
 		{"every value has a segment", "if !r.names(name) {", "if false {"},
-		{"a segment's name is its own", "ok && found == name {", "ok {"},
+		{"a segment's name is its own", "ok && found == name {", "ok && found != \"\" {"},
 		{"a path begins with a slash", `if !strings.HasPrefix(r.Path, "/") || `, "if "},
 		{"what does not fit is no success", "if err := json.Unmarshal(body, found); err != nil {", "if err := json.Unmarshal(body, found); err != nil && false {"},
 		{"what is decoded into is a pointer", "target.Kind() != reflect.Pointer || reflect", "reflect"},
