@@ -18,7 +18,7 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
-	gitlab "gitlab.com/gitlab-org/api/client-go"
+	gitlab "gitlab.com/gitlab-org/api/client-go/v2"
 	"golang.org/x/oauth2"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
@@ -28,13 +28,16 @@ import (
 type caller struct {
 	name   string
 	module string // "" for the standard library
-	open   func(base, token string, rt http.RoundTripper) (*session, error)
+	open   opener
+	tuned  opener // with the best documented settings for these faults; nil if it is not tuned
 }
+
+type opener func(base, token string, rt http.RoundTripper) (*session, error)
 
 // session is a caller's client of one server.
 type session struct {
-	// activate fails if the response is not a 2xx whose envelope says success.
-	activate func(ctx context.Context, id string) error
+	// activate and remove fail if the response is not a 2xx whose envelope says success.
+	activate, remove func(ctx context.Context, id string) error
 	// list tells how many users there are.
 	list   func(ctx context.Context) (int, error)
 	client any // what holds the token
@@ -45,14 +48,18 @@ type request func(ctx context.Context, method, path string, into any) error
 
 // newSession makes the calls with one that takes any endpoint.
 func newSession(do request, client any) *session {
-	return &session{
-		activate: func(ctx context.Context, id string) error {
+	change := func(method, suffix string) func(context.Context, string) error {
+		return func(ctx context.Context, id string) error {
 			var e envelope
-			if err := do(ctx, http.MethodPost, "organization/users/"+url.PathEscape(id)+"/activate", &e); err != nil {
+			if err := do(ctx, method, "organization/users/"+url.PathEscape(id)+suffix, &e); err != nil {
 				return err
 			}
 			return e.check()
-		},
+		}
+	}
+	return &session{
+		activate: change(http.MethodPost, "/activate"),
+		remove:   change(http.MethodDelete, ""),
 		list: func(ctx context.Context) (int, error) {
 			var list struct {
 				envelope
@@ -73,35 +80,49 @@ func newSession(do request, client any) *session {
 // documentation says and left at its defaults. A transport that is not nil takes
 // the place of its own.
 var callers = []caller{
-	{"net/http by hand", "", byHand},
-	{"flashback-go", "github.com/flashbacknetwork/flashback-go", byFlashback},
-	{"go-retryablehttp", "github.com/hashicorp/go-retryablehttp", byRetryableHTTP(nil)},
-	{"gitlab client-go", "gitlab.com/gitlab-org/api/client-go", byGitLab()},
-	{"godo", "github.com/digitalocean/godo", byGodo()},
-	{"openai-go", "github.com/openai/openai-go/v3", byOpenAI()},
-	{"azcore", "github.com/Azure/azure-sdk-for-go/sdk/azcore", byAzure(policy.RetryOptions{})},
+	{name: "net/http by hand", open: byHand},
+	{name: "flashback-go", module: "github.com/flashbacknetwork/flashback-go", open: byFlashback},
+	{
+		name: "go-retryablehttp", module: "github.com/hashicorp/go-retryablehttp", open: byRetryableHTTP(nil),
+		tuned: byRetryableHTTP(func(c *retryablehttp.Client) { c.RetryMax, c.HTTPClient.Timeout = retries, timeout }),
+	},
+	{
+		name: "gitlab client-go", module: "gitlab.com/gitlab-org/api/client-go/v2", open: byGitLab(0),
+		tuned: byGitLab(timeout, gitlab.WithCustomRetryMax(retries), gitlab.WithOnlyIdempotentRetries()),
+	},
+	{
+		name: "godo", module: "github.com/digitalocean/godo", open: byGodo(nil),
+		tuned: byGodo(&godo.RetryConfig{RetryMax: retries}),
+	},
+	{
+		name: "openai-go", module: "github.com/openai/openai-go/v3", open: byOpenAI(),
+		tuned: byOpenAI(option.WithMaxRetries(retries)), // its timeout of a request ends the wait after it too
+	},
+	{
+		name: "azcore", module: "github.com/Azure/azure-sdk-for-go/sdk/azcore", open: byAzure(policy.RetryOptions{}),
+		tuned: byAzure(policy.RetryOptions{MaxRetries: retries, TryTimeout: timeout}),
+	},
 }
 
-// tuned are those that have settings for retries, with what their documentation has for
-// many failures: ten retries, and a timeout for each attempt where there is one.
-var tuned = []caller{
-	{"go-retryablehttp, tuned", callers[2].module, byRetryableHTTP(func(c *retryablehttp.Client) {
-		c.RetryMax, c.RetryWaitMin, c.RetryWaitMax = retries, 250*time.Millisecond, time.Second // a second more with each retry
-		c.Backoff, c.HTTPClient.Timeout = retryablehttp.RateLimitLinearJitterBackoff, timeout
-	})},
-	{"gitlab client-go, tuned", callers[3].module, byGitLab(gitlab.WithCustomRetryMax(retries), gitlab.WithCustomRetryWaitMinMax(250*time.Millisecond, 8*time.Second))},
-	{"godo, tuned", callers[4].module, byGodo(godo.WithRetryAndBackoffs(godo.RetryConfig{RetryMax: retries, RetryWaitMin: godo.PtrTo(0.25), RetryWaitMax: godo.PtrTo(8.0)}))},
-	{"openai-go, tuned", callers[5].module, byOpenAI(option.WithMaxRetries(retries), option.WithRequestTimeout(timeout))},
-	{"azcore, tuned", callers[6].module, byAzure(policy.RetryOptions{MaxRetries: retries, TryTimeout: timeout, RetryDelay: 250 * time.Millisecond, MaxRetryDelay: 8 * time.Second})},
+// withTuned are the callers, each followed by itself with its best settings.
+func withTuned() (all []caller) {
+	for _, c := range callers {
+		all = append(all, c)
+		if c.tuned != nil {
+			all = append(all, caller{name: c.name + ", tuned", module: c.module, open: c.tuned})
+		}
+	}
+	return all
 }
 
+// What the tuned ones are set to.
 const (
 	retries = 10
-	timeout = 30 * time.Second
+	timeout = 30 * time.Second // of an attempt
 )
 
 const (
-	hand = iota // its place in callers
+	hand = iota // its place in callers, and among those with the tuned ones
 	ours
 )
 
@@ -182,6 +203,10 @@ func byFlashback(base, token string, rt http.RoundTripper) (*session, error) {
 			_, err := client.Organization.Users.Activate(ctx, id)
 			return err
 		},
+		remove: func(ctx context.Context, id string) error {
+			_, err := client.Organization.Users.Delete(ctx, id)
+			return err
+		},
 		list: func(ctx context.Context) (int, error) {
 			list, err := client.Organization.Users.List(ctx)
 			if err != nil {
@@ -192,8 +217,6 @@ func byFlashback(base, token string, rt http.RoundTripper) (*session, error) {
 		client: client,
 	}, nil
 }
-
-type opener = func(base, token string, rt http.RoundTripper) (*session, error)
 
 func byRetryableHTTP(tune func(*retryablehttp.Client)) opener {
 	return func(base, token string, rt http.RoundTripper) (*session, error) {
@@ -222,11 +245,11 @@ func byRetryableHTTP(tune func(*retryablehttp.Client)) opener {
 	}
 }
 
-func byGitLab(settings ...gitlab.ClientOptionFunc) opener {
+func byGitLab(timeout time.Duration, settings ...gitlab.ClientOptionFunc) opener {
 	return func(base, token string, rt http.RoundTripper) (*session, error) {
 		opts := append(slices.Clone(settings), gitlab.WithBaseURL(base))
-		if rt != nil {
-			opts = append(opts, gitlab.WithHTTPClient(&http.Client{Transport: rt}))
+		if rt != nil || timeout > 0 {
+			opts = append(opts, gitlab.WithHTTPClient(&http.Client{Transport: rt, Timeout: timeout}))
 		}
 		source := oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token})
 		client, err := gitlab.NewAuthSourceClient(gitlab.OAuthTokenSource{TokenSource: source}, opts...)
@@ -244,9 +267,9 @@ func byGitLab(settings ...gitlab.ClientOptionFunc) opener {
 	}
 }
 
-func byGodo(settings ...godo.ClientOpt) opener {
+func byGodo(retry *godo.RetryConfig) opener {
 	return func(base, token string, rt http.RoundTripper) (*session, error) {
-		client, err := godoClient(base, token, settings)
+		client, err := godoClient(base, token, retry)
 		if err != nil {
 			return nil, err
 		}
@@ -274,14 +297,15 @@ func byGodo(settings ...godo.ClientOpt) opener {
 	}
 }
 
-// godoClient is NewFromToken's, or, with settings, what its documentation has in its place.
-func godoClient(base, token string, settings []godo.ClientOpt) (*godo.Client, error) {
-	if settings == nil {
+// godoClient is NewFromToken's, or what the documentation has in its place for other retries.
+func godoClient(base, token string, retry *godo.RetryConfig) (*godo.Client, error) {
+	if retry == nil {
 		client := godo.NewFromToken(token)
 		return client, godo.SetBaseURL(base + "/")(client)
 	}
 	hc := oauth2.NewClient(context.Background(), oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token}))
-	return godo.New(hc, append(slices.Clone(settings), godo.SetBaseURL(base+"/"))...)
+	hc.Timeout = timeout // which godo makes that of an attempt
+	return godo.New(hc, godo.WithRetryAndBackoffs(*retry), godo.SetBaseURL(base+"/"))
 }
 
 func byOpenAI(settings ...option.RequestOption) opener {

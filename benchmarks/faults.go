@@ -176,6 +176,10 @@ type outcome struct {
 	time           time.Duration
 }
 
+// latency is how long a response takes to come: long enough for a crowd to send more
+// before the first refusal is there.
+const latency = 20 * time.Millisecond
+
 // measureCalls makes calls by workers, in fake time. What refuse returns is the
 // response to a request, unless it is nil.
 func measureCalls(t *testing.T, c caller, workers, calls int, refuse refuse) (o outcome, failed error) {
@@ -184,12 +188,14 @@ func measureCalls(t *testing.T, c caller, workers, calls int, refuse refuse) (o 
 		var mu sync.Mutex
 		s, err := c.open("https://api.example.com", token, memory(func(req *http.Request) *http.Response {
 			mu.Lock()
-			defer mu.Unlock()
 			o.requests++
-			if resp := refuse(o.requests, req); resp != nil {
-				return resp
+			resp := refuse(o.requests, req)
+			mu.Unlock()
+			if resp == nil {
+				resp = success(req)
 			}
-			return success(req)
+			<-time.After(latency)
+			return resp
 		}))
 		if err != nil {
 			failed = err
@@ -224,16 +230,16 @@ func isDown(fails func(request int) bool) refuse {
 
 // limited is a server with a rate limit, and the calls that are made to it.
 type limited struct {
-	name           string
+	name, what     string
 	workers, calls int
-	best           time.Duration
-	limits         func() refuse
+	best           time.Duration // the least time in which all can succeed
+	limit          func() refuse
 }
 
 var limiteds = []limited{
-	{"200 a second, 20 at once", 32, 3000, 14900 * time.Millisecond, func() refuse { return bucket(200, 20) }},
-	{"the same", 500, 500, 2400 * time.Millisecond, func() refuse { return bucket(200, 20) }},
-	{"60 in each minute", 64, 600, 9 * time.Minute, func() refuse { return window(60, time.Minute) }},
+	{"bucket", "200 a second, 20 at once", 32, 3000, 14900 * time.Millisecond, func() refuse { return bucket(200, 20) }},
+	{"crowd", "200 a second, 20 at once", 500, 500, 2400 * time.Millisecond, func() refuse { return bucket(200, 20) }},
+	{"minute", "60 in each minute", 64, 600, 9 * time.Minute, func() refuse { return window(60, time.Minute) }},
 }
 
 // bucket takes so many requests a second, and some at once; the rest get 429.

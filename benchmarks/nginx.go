@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,12 +22,13 @@ import (
 // errNoNginx tells that nginx is not installed.
 var errNoNginx = errors.New("nginx is not installed; on Debian: apt-get install nginx-light")
 
-// What the proxy does not say is at its default.
+// What the proxy does not say is at its default, but for where it keeps files.
 const nginxConfig = `
 daemon off; master_process off; pid nginx.pid;
 events {}
 http {
 	access_log off;
+	client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
 	upstream backend { server %s; keepalive 16; }
 	server {
 		listen %s;
@@ -36,12 +38,8 @@ http {
 `
 
 // measureNginx makes calls by 32 workers, through nginx at its defaults, to a backend that
-// carries out one in ten and cuts its response.
-func measureNginx(c caller, calls int) (v verdicts, failed error) {
-	program, err := exec.LookPath("nginx")
-	if err != nil {
-		return v, errNoNginx
-	}
+// applies one request in ten and cuts its response.
+func measureNginx(c caller, method string, calls int) (v verdicts, failed error) {
 	backend := flashbacktest.NewBackend()
 	var requests atomic.Int64
 	backend.Decide(func(*http.Request) flashbacktest.Fault {
@@ -53,7 +51,7 @@ func measureNginx(c caller, calls int) (v verdicts, failed error) {
 	last := lastStatus{handler: withoutPrefix(backend)}
 	server := httptest.NewServer(&last)
 	defer server.Close()
-	url, stop, err := startNginx(program, server.Listener.Addr().String())
+	url, stop, err := startNginx(server.Listener.Addr().String())
 	if err != nil {
 		return v, err
 	}
@@ -63,19 +61,27 @@ func measureNginx(c caller, calls int) (v verdicts, failed error) {
 		return v, err
 	}
 	v.calls = calls
+	change, deletes := s.activate, method == http.MethodDelete
+	if deletes {
+		change = s.remove
+	}
 	var mu sync.Mutex
 	_ = each(32, calls, func(i int) error { // what each was told is the question
 		id := fmt.Sprintf("user-%d", i)
-		backend.AddDeletedUser(id)
+		if deletes {
+			backend.AddUser(flashbacktest.User{ID: id})
+		} else {
+			backend.AddDeletedUser(id)
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		err := s.activate(ctx, id)
+		err := change(ctx, id)
 		user, _ := backend.User(id)
-		acted := !user.Deleted()
+		applied := user.Deleted() == deletes
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
-		case err == nil && !acted, err != nil && acted && last.refused(id) && !errors.Is(err, flashback.ErrOutcomeUnknown):
+		case err == nil && !applied, err != nil && applied && last.refused(method, id) && !errors.Is(err, flashback.ErrOutcomeUnknown):
 			v.wrong++
 		case err != nil:
 			v.givenUp++
@@ -86,26 +92,23 @@ func measureNginx(c caller, calls int) (v verdicts, failed error) {
 	return v, nil
 }
 
-// lastStatus is a server that keeps the last status for each path.
+// lastStatus is a server that keeps the last status for each user and method.
 type lastStatus struct {
-	handler http.Handler
-	byPath  sync.Map
+	handler  http.Handler
+	statuses sync.Map
 }
 
 func (l *lastStatus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := r.URL.Path
-	l.byPath.Delete(path)
-	l.handler.ServeHTTP(&statusWriter{w, func(status int) { l.byPath.Store(path, status) }}, r)
+	id := strings.TrimSuffix(r.URL.Path, "/activate")
+	key := r.Method + " " + id[strings.LastIndex(id, "/")+1:]
+	l.statuses.Delete(key)
+	l.handler.ServeHTTP(&statusWriter{w, func(status int) { l.statuses.Store(key, status) }}, r)
 }
 
 // refused tells whether the last response about a user was a 400.
-func (l *lastStatus) refused(id string) bool {
-	for _, prefix := range []string{"", "/api/v4"} {
-		if status, ok := l.byPath.Load(prefix + "/organization/users/" + id + "/activate"); ok && status == http.StatusBadRequest {
-			return true
-		}
-	}
-	return false
+func (l *lastStatus) refused(method, id string) bool {
+	status, ok := l.statuses.Load(method + " " + id)
+	return ok && status == http.StatusBadRequest
 }
 
 type statusWriter struct {
@@ -122,7 +125,14 @@ func (w *statusWriter) WriteHeader(status int) {
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // startNginx starts nginx before a backend.
-func startNginx(program, backend string) (url string, stop func(), failed error) {
+func startNginx(backend string) (url string, stop func(), failed error) {
+	program, err := exec.LookPath("nginx")
+	if err != nil {
+		program, err = exec.LookPath("/usr/sbin/nginx") // where an ordinary user's PATH does not look
+	}
+	if err != nil {
+		return "", nil, errNoNginx
+	}
 	dir, err := os.MkdirTemp("", "nginx")
 	if err != nil {
 		return "", nil, err
@@ -149,7 +159,7 @@ func startNginx(program, backend string) (url string, stop func(), failed error)
 			_ = conn.Close()
 			return "http://" + addr, stop, nil
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 	stop()
 	return "", nil, errors.New("nginx does not start")
