@@ -17,10 +17,10 @@ type chart struct {
 
 // column is a bar for each caller.
 type column struct {
-	head   string // "" if it is the only one
-	class  string // of its color
-	format string // of a value
-	value  func(i int) float64
+	head  string // "" if it is the only one
+	class string // of its color
+	write func(float64) string
+	value func(i int) float64
 }
 
 // The charts, in their order.
@@ -32,22 +32,22 @@ const (
 )
 
 func (r *results) charts() []chart {
-	percent := func(n, of int) float64 { return 100 * float64(n) / float64(of) }
+	part := func(n, of int) float64 { return 100 * float64(n) / float64(of) }
 	limits := make([]column, len(limiteds))
 	for n, l := range limiteds {
-		limits[n] = column{l.label(), "bad", "%.0f %%", func(i int) float64 { return percent(r.failures[i].limited[n].lost, l.calls) }}
+		limits[n] = column{l.label(), "bad", percent, func(i int) float64 { return part(r.failures[i].limited[n].lost, l.calls) }}
 	}
 	return []chart{
 		{"verdicts.svg", "What a caller is told under one or two faults", r.all, []column{
-			{"told the opposite of what happened", "bad", "%.0f %%", func(i int) float64 { return percent(r.failures[i].verdicts.wrong, r.failures[i].verdicts.calls) }},
-			{"given up, though it could succeed", "poor", "%.0f %%", func(i int) float64 { return percent(r.failures[i].verdicts.givenUp, r.failures[i].verdicts.calls) }},
+			{"told the opposite of what happened", "bad", percent, func(i int) float64 { return part(r.failures[i].verdicts.wrong, r.failures[i].verdicts.calls) }},
+			{"given up, though it could succeed", "poor", percent, func(i int) float64 { return part(r.failures[i].verdicts.givenUp, r.failures[i].verdicts.calls) }},
 		}},
-		{"dead.svg", "Requests per call to a server that is down", r.all, []column{{"", "plain", "%.2f", func(i int) float64 { return r.failures[i].dead }}}},
+		{"dead.svg", "Requests per call to a server that is down", r.all, []column{{"", "plain", ratio, func(i int) float64 { return r.failures[i].dead }}}},
 		{"limits.svg", "Calls lost under a rate limit", r.all, limits},
 		{"time.svg", "Time of a call, by hand = 1", callers, []column{
-			{"in memory", "plain", "%.2f", func(i int) float64 { return r.cost.memory[i].ratio }},
-			{"on loopback", "plain", "%.2f", func(i int) float64 { return r.cost.loopback[i].ratio }},
-			{fmt.Sprintf("list of %s users", thousands(r.cost.users)), "plain", "%.2f", func(i int) float64 { return r.cost.list[i].ratio }},
+			{"in memory", "plain", ratio, func(i int) float64 { return r.cost.memory[i].ratio }},
+			{"on loopback", "plain", ratio, func(i int) float64 { return r.cost.loopback[i].ratio }},
+			{fmt.Sprintf("list of %s users", thousands(r.cost.users)), "plain", ratio, func(i int) float64 { return r.cost.list[i].ratio }},
 		}},
 	}
 }
@@ -131,7 +131,7 @@ func (c *chart) svg() string {
 				long = max(1, value/most*float64(room-gap-number))
 				draw(`<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`, column.class, x, y+(line-bar)/2, long, bar)
 			}
-			draw(`<text class="%s" x="%.1f" y="%d">%s</text>`, class(i), float64(x)+long+6, y+18, fmt.Sprintf(column.format, value))
+			draw(`<text class="%s" x="%.1f" y="%d">%s</text>`, class(i), float64(x)+long+6, y+18, column.write(value))
 		}
 	}
 	return b.String() + "</svg>\n"

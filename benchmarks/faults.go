@@ -237,9 +237,9 @@ type limited struct {
 }
 
 var limiteds = []limited{
-	{"bucket", "200 a second, 20 at once", 32, 3000, 14900 * time.Millisecond, func() refuse { return bucket(200, 20) }},
-	{"crowd", "200 a second, 20 at once", 500, 500, 2400 * time.Millisecond, func() refuse { return bucket(200, 20) }},
-	{"minute", "60 in each minute", 64, 600, 9 * time.Minute, func() refuse { return window(60, time.Minute) }},
+	{"bucket", "200 a second", 32, 3000, 14900 * time.Millisecond, func() refuse { return bucket(200, 20) }},
+	{"crowd", "200 a second", 500, 500, 2400 * time.Millisecond, func() refuse { return bucket(200, 20) }},
+	{"minute", "60 a minute", 64, 600, 9 * time.Minute, func() refuse { return window(60, time.Minute) }},
 }
 
 // bucket takes so many requests a second, and some at once; the rest get 429.

@@ -48,7 +48,7 @@ type results struct {
 	all      []caller // with the tuned ones
 	rounds   int
 	cost     cost
-	failures []failures // in the order of all
+	failures []failures    // in the order of all
 	nginx    [][2]verdicts // of POSTs and of DELETEs, in the order of all
 	noNginx  error
 	habits   [][]bool // by question

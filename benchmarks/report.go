@@ -147,7 +147,8 @@ func (r *results) markdown() string {
 		}
 		return cells
 	}))
-	say("%s In fake time; a response takes %v. The server responds to the rest with 429, with the `Retry-After` that is right for the minute, and of 1 s for the others. "+
+	say("%s In fake time; a response takes %v. 200 a second is a bucket that takes 20 at once; 60 a minute begin anew with each minute. The server responds to the rest with 429, "+
+		"with a `Retry-After` of 1 s, or of what is left of the minute. "+
 		"The best time is the least in which all can succeed: who loses calls may be faster. godo and gitlab client-go take a limiter of one's own for a rate that is known; there is none here.",
 		limitedCalls(), latency)
 
@@ -227,11 +228,14 @@ func yesNo(yes bool) string {
 }
 
 func share(n, of int) string {
-	percent := 100 * float64(n) / float64(of)
-	if n > 0 && percent < 0.5 {
-		return fmt.Sprintf("%d (%.1f %%)", n, percent)
+	return fmt.Sprintf("%d (%s)", n, percent(100*float64(n)/float64(of)))
+}
+
+func percent(f float64) string {
+	if f > 0 && f < 1 {
+		return fmt.Sprintf("%.1f %%", f) // which is not nothing
 	}
-	return fmt.Sprintf("%d (%.0f %%)", n, percent)
+	return fmt.Sprintf("%.0f %%", f)
 }
 
 func ratio(f float64) string { return fmt.Sprintf("%.2f", f) }
