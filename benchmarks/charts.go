@@ -19,8 +19,7 @@ type chart struct {
 type column struct {
 	head  string // "" if it is the only one
 	class string // of its color
-	write func(float64) string
-	value func(i int) float64
+	value func(i int) (length float64, text string)
 }
 
 // The charts, in their order.
@@ -32,22 +31,25 @@ const (
 )
 
 func (r *results) charts() []chart {
-	part := func(n, of int) float64 { return 100 * float64(n) / float64(of) }
+	part := func(n, of int) (float64, string) { return float64(n) / float64(of), percent(n, of) }
+	times := func(f float64) (float64, string) { return f, ratio(f) }
 	limits := make([]column, len(limiteds))
 	for n, l := range limiteds {
-		limits[n] = column{l.label(), "bad", percent, func(i int) float64 { return part(r.failures[i].limited[n].lost, l.calls) }}
+		limits[n] = column{l.label(), "bad", func(i int) (float64, string) { return part(r.failures[i].limited[n].lost, l.calls) }}
 	}
 	return []chart{
 		{"verdicts.svg", "What a caller is told under one or two faults", r.all, []column{
-			{"told the opposite of what happened", "bad", percent, func(i int) float64 { return part(r.failures[i].verdicts.wrong, r.failures[i].verdicts.calls) }},
-			{"given up, though it could succeed", "poor", percent, func(i int) float64 { return part(r.failures[i].verdicts.givenUp, r.failures[i].verdicts.calls) }},
+			{"told the opposite of what happened", "bad", func(i int) (float64, string) { return part(r.failures[i].verdicts.wrong, r.failures[i].verdicts.calls) }},
+			{"given up, though it could succeed", "poor", func(i int) (float64, string) {
+				return part(r.failures[i].verdicts.givenUp, r.failures[i].verdicts.calls)
+			}},
 		}},
-		{"dead.svg", "Requests per call to a server that is down", r.all, []column{{"", "plain", ratio, func(i int) float64 { return r.failures[i].dead }}}},
+		{"dead.svg", "Requests per call to a server that is down", r.all, []column{{"", "plain", func(i int) (float64, string) { return times(r.failures[i].dead) }}}},
 		{"limits.svg", "Calls lost under a rate limit", r.all, limits},
 		{"time.svg", "Time of a call, by hand = 1", callers, []column{
-			{"in memory", "plain", ratio, func(i int) float64 { return r.cost.memory[i].ratio }},
-			{"on loopback", "plain", ratio, func(i int) float64 { return r.cost.loopback[i].ratio }},
-			{fmt.Sprintf("list of %s users", thousands(r.cost.users)), "plain", ratio, func(i int) float64 { return r.cost.list[i].ratio }},
+			{"in memory", "plain", func(i int) (float64, string) { return times(r.cost.memory[i].ratio) }},
+			{"on loopback", "plain", func(i int) (float64, string) { return times(r.cost.loopback[i].ratio) }},
+			{fmt.Sprintf("list of %s users", thousands(r.cost.users)), "plain", func(i int) (float64, string) { return times(r.cost.list[i].ratio) }},
 		}},
 	}
 }
@@ -104,7 +106,8 @@ func (c *chart) svg() string {
 	most := 0.0 // of all columns, so that their bars compare
 	for _, column := range c.columns {
 		for i := range c.rows {
-			most = max(most, column.value(i))
+			value, _ := column.value(i)
+			most = max(most, value)
 		}
 	}
 
@@ -125,13 +128,13 @@ func (c *chart) svg() string {
 			draw(`<text class="head" x="%d" y="%d">%s</text>`, x, top-8, html.EscapeString(column.head))
 		}
 		for i := range c.rows {
-			value, y := column.value(i), top+i*line
-			long := 0.0
+			y, long := top+i*line, 0.0
+			value, text := column.value(i)
 			if value > 0 {
 				long = max(1, value/most*float64(room-gap-number))
 				draw(`<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`, column.class, x, y+(line-bar)/2, long, bar)
 			}
-			draw(`<text class="%s" x="%.1f" y="%d">%s</text>`, class(i), float64(x)+long+6, y+18, column.write(value))
+			draw(`<text class="%s" x="%.1f" y="%d">%s</text>`, class(i), float64(x)+long+6, y+18, text)
 		}
 	}
 	return b.String() + "</svg>\n"

@@ -55,8 +55,12 @@ func (r *results) summary() string {
 	head := lost(func(n int) string { return limiteds[n].label() + ": lost" })
 	b.WriteString(table(r.all, append([]string{"wrong", "given up", "dead server: requests per call", "deletes through nginx: wrong"}, head...), func(i int) []string {
 		f := r.failures[i]
-		return append([]string{share(f.verdicts.wrong, f.verdicts.calls), share(f.verdicts.givenUp, f.verdicts.calls), ratio(f.dead), r.nginxCells(i, 1)[0]},
-			lost(func(n int) string { return share(f.limited[n].lost, limiteds[n].calls) })...)
+		v, deletes := f.verdicts, "left out"
+		if r.noNginx == nil {
+			deletes = percent(r.nginx[i][1].wrong, r.nginx[i][1].calls)
+		}
+		return append([]string{percent(v.wrong, v.calls), percent(v.givenUp, v.calls), ratio(f.dead), deletes},
+			lost(func(n int) string { return percent(f.limited[n].lost, limiteds[n].calls) })...)
 	}))
 	fmt.Fprintf(&b, "The first two columns are of %d calls, one for every sequence of one or two faults.\n\n", r.failures[hand].verdicts.calls)
 	b.WriteString(table(callers, []string{
@@ -72,15 +76,6 @@ func (r *results) summary() string {
 		fmt.Fprintf(&b, "![%s](../benchmarks/%s)\n\n", c.title, c.file)
 	}
 	return b.String()
-}
-
-// nginxCells are what came of the POSTs (0) or the DELETEs (1) through nginx.
-func (r *results) nginxCells(i, method int) []string {
-	if r.noNginx != nil {
-		return []string{"left out", "left out"}
-	}
-	v := r.nginx[i][method]
-	return []string{share(v.wrong, v.calls), share(v.givenUp, v.calls)}
 }
 
 func (r *results) markdown() string {
@@ -124,8 +119,8 @@ func (r *results) markdown() string {
 		say("Left out: %v.", r.noNginx)
 	} else {
 		b.WriteString(table(r.all, []string{"activate: wrong", "given up", "requests per call", "delete: wrong", "given up", "requests per call"}, func(i int) (cells []string) {
-			for method, v := range r.nginx[i] {
-				cells = append(append(cells, r.nginxCells(i, method)...), perCalls(v.requests, v.calls))
+			for _, v := range r.nginx[i] {
+				cells = append(cells, share(v.wrong, v.calls), share(v.givenUp, v.calls), perCalls(v.requests, v.calls))
 			}
 			return cells
 		}))
@@ -138,12 +133,12 @@ func (r *results) markdown() string {
 	show(limitsChart)
 	head := make([]string, 0, 3*len(limiteds))
 	for _, l := range limiteds {
-		head = append(head, l.name+": lost", "requests per call", "× best time")
+		head = append(head, fmt.Sprintf("%s: lost of %s", l.name, thousands(l.calls)), "requests per call", "× best time")
 	}
 	b.WriteString(table(r.all, head, func(i int) (cells []string) {
 		for n, l := range limiteds {
 			o := r.failures[i].limited[n]
-			cells = append(cells, share(o.lost, l.calls), perCalls(o.requests, l.calls), ratio(o.time.Seconds()/l.best.Seconds()))
+			cells = append(cells, thousands(o.lost), perCalls(o.requests, l.calls), ratio(o.time.Seconds()/l.best.Seconds()))
 		}
 		return cells
 	}))
@@ -227,15 +222,15 @@ func yesNo(yes bool) string {
 	return "no"
 }
 
-func share(n, of int) string {
-	return fmt.Sprintf("%d (%s)", n, percent(100*float64(n)/float64(of)))
-}
+// share has no space in it where a line could break.
+func share(n, of int) string { return fmt.Sprintf("%d\u00a0(%s)", n, percent(n, of)) }
 
-func percent(f float64) string {
-	if f > 0 && f < 1 {
-		return fmt.Sprintf("%.1f %%", f) // which is not nothing
+func percent(n, of int) string {
+	p := 100 * float64(n) / float64(of)
+	if n > 0 && p < 1 {
+		return fmt.Sprintf("%.1f\u00a0%%", p) // which is not nothing
 	}
-	return fmt.Sprintf("%.0f %%", f)
+	return fmt.Sprintf("%.0f\u00a0%%", p)
 }
 
 func ratio(f float64) string { return fmt.Sprintf("%.2f", f) }
