@@ -139,15 +139,11 @@ func suites(file string) [][]string {
 	return append([][]string{few}, whole...)
 }
 
-// pass runs tests of packages or of files: all but those of the pages' programs, and in
-// proof only the model of the world.
+// pass runs tests of packages or of files: all but those of the pages' programs.
 func (t *tester) pass(tests ...string) (output string, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	args := []string{"test", "-overlay", filepath.Join(t.dir, "overlay.json"), "-short", "-failfast", "-vet=off", "-ldflags=-s -w", "-timeout=3m", "-skip=README|Page"}
-	if tests[0] == "./proof" {
-		args = append(args, "-run=World")
-	}
 	cmd := exec.CommandContext(ctx, "go", append(args, tests...)...)
 	cmd.Dir = t.root
 	out, err := cmd.CombinedOutput()
