@@ -224,8 +224,8 @@ func TestAClosedConnectionIsForgotten(t *testing.T) {
 	}))
 	client := clientOf(t, server.URL)
 	objects := func() int64 {
-		runtime.GC()
-		runtime.GC() // what has a finalizer is gone after the second
+		runtime.GC() //nolint:revive // What it leaves is counted.
+		runtime.GC() //nolint:revive // What has a finalizer is gone after the second.
 		var stats runtime.MemStats
 		runtime.ReadMemStats(&stats)
 		return int64(stats.HeapObjects) //nolint:gosec // There are few.

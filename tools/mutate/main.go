@@ -15,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -143,8 +144,10 @@ func suites(file string) [][]string {
 func (t *tester) pass(tests ...string) (output string, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	args := []string{"test", "-overlay", filepath.Join(t.dir, "overlay.json"), "-short", "-failfast", "-vet=off", "-ldflags=-s -w", "-timeout=3m", "-skip=README|Page"}
-	cmd := exec.CommandContext(ctx, "go", append(args, tests...)...)
+	args := slices.Concat([]string{
+		"test", "-overlay", filepath.Join(t.dir, "overlay.json"), "-short", "-failfast", "-vet=off", "-ldflags=-s -w", "-timeout=3m", "-skip=README|Page",
+	}, tests)
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = t.root
 	out, err := cmd.CombinedOutput()
 	return string(out), err == nil
