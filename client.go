@@ -134,7 +134,7 @@ func (s *settings) client(op string, opts []Option) (*Client, error) {
 	if caller.BaseURL.Scheme == "http" && !s.plaintext && !loopback(caller.BaseURL.Hostname()) {
 		return nil, invalid(op, "", errors.New("an http:// base URL shows the token to the network; use https://, or WithPlaintextHTTP to allow it"))
 	}
-	if t, ok := caller.Sender.Transport.(*http.Transport); caller.Sender.Transport == nil || ok && t == nil {
+	if caller.Sender.Transport == nil {
 		caller.Sender.Transport, caller.Sender.Own = newPool(), true
 	}
 	caller.Sender.Timeout = s.timeout

@@ -76,9 +76,12 @@ func WithHTTPClient(hc *http.Client) Option {
 		if hc.Timeout < 0 {
 			return errors.New("WithHTTPClient got a client with a negative Timeout; use 0 for none")
 		}
-		t, ok := hc.Transport.(*http.Transport)
-		if isOwn := hc.Transport == nil || ok && t == nil; !isOwn || !s.caller.Sender.Own {
-			s.caller.Sender = attempt.Sender{Transport: hc.Transport}
+		transport := hc.Transport
+		if t, ok := transport.(*http.Transport); ok && t == nil {
+			transport = nil
+		}
+		if transport != nil || !s.caller.Sender.Own {
+			s.caller.Sender = attempt.Sender{Transport: transport}
 		}
 		s.caller.Jar, s.limit = hc.Jar, hc.Timeout
 		return nil

@@ -245,6 +245,52 @@ func TestARenewalWaitsForNothingAndTakesNothing(t *testing.T) {
 	})
 }
 
+func TestARenewalDoesNotRepeatAnEarlierWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		c, s := newClient(says(500), says(401), says(200))
+		c.Renews = true
+		c.Token = func(context.Context) (string, error) { asked++; return strconv.Itoa(asked), nil }
+		got := do(t.Context(), c, &change)
+		assert.Equal(t, verdict.Success, got.Verdict)
+		require.Len(t, s.at, 3)
+		assert.Equal(t, s.at[1], s.at[2])
+	})
+}
+
+func TestA500ClosesNoGate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newClient(says(500, "Retry-After", "10"), says(200))
+		var group sync.WaitGroup
+		group.Go(func() { do(t.Context(), c, &change) })
+		synctest.Wait()
+		do(t.Context(), c, &change)
+		assert.Equal(t, []time.Duration{0, 0}, s.at)
+		group.Wait()
+	})
+}
+
+func TestAfterASilentRateLimitASuccessQuickensAndALossDoesNot(t *testing.T) {
+	t.Parallel()
+	sent := func(then exchange) (n int) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			c, s := newClient(says(429), then)
+			c.Budget = budget.New(1 << 20)
+			for ctx.Err() == nil && len(s.at) < 5000 {
+				do(ctx, c, &change)
+			}
+			n = len(s.at)
+		})
+		return n
+	}
+	assert.Equal(t, 5000, sent(says(200)))
+	assert.Less(t, sent(lost), 100)
+}
+
 func TestAfterA429NothingOfTheOperationIsSentBeforeItsRetryAfterIsOver(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{429, 503} {
