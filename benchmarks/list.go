@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"runtime"
 	"time"
@@ -13,11 +14,10 @@ import (
 // measureLists reads a list of users with all callers in turn, from memory.
 func measureLists(users, rounds int) ([]speed, error) {
 	body := listOf(users)
-	times, ratios := make([][]float64, len(callers)), make([][]float64, len(callers))
-	speeds := make([]speed, len(callers))
+	times, speeds := make([][]float64, len(callers)), make([]speed, len(callers))
 	for range rounds {
-		var byHand float64
-		for i, c := range callers {
+		for _, i := range rand.Perm(len(callers)) { //nolint:gosec // So that nobody always comes after the same one; no secret.
+			c := callers[i]
 			s, err := c.open("https://api.example.com", token, memory(func(req *http.Request) *http.Response {
 				resp := respond(req, http.StatusOK, "")
 				resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
@@ -39,15 +39,19 @@ func measureLists(users, rounds int) ([]speed, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
-			if i == hand {
-				byHand = took.Seconds()
-			}
-			times[i], ratios[i] = append(times[i], took.Seconds()), append(ratios[i], took.Seconds()/byHand)
+			times[i] = append(times[i], float64(took))
 			speeds[i].allocs, speeds[i].bytes = int64(after.Mallocs-before.Mallocs), int64(after.TotalAlloc-before.TotalAlloc) //nolint:gosec // They are small.
 		}
 	}
 	for i := range speeds {
-		speeds[i].time, speeds[i].ratio = time.Duration(median(times[i])*float64(time.Second)), median(ratios[i])
+		ratios := make([]float64, rounds)
+		for round := range rounds {
+			ratios[round] = times[i][round] / times[hand][round]
+		}
+		speeds[i].ratio = median(ratios)
+	}
+	for i := range speeds {
+		speeds[i].time = time.Duration(median(times[i])) // which sorts them
 	}
 	return speeds, nil
 }

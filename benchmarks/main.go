@@ -119,7 +119,7 @@ func measure(t *testing.T, brief bool) (*results, error) {
 
 func (r *results) measureCost() (err error) {
 	r.cost.users, r.cost.crowdCalls = 100_000, 10_000
-	memoryCalls, loopbackCalls, listRounds := 2_000, 500, 11
+	memoryCalls, loopbackCalls, listRounds := 2_000, 500, 21
 	if r.quick {
 		r.cost.users, r.cost.crowdCalls = 1_000, 2_000
 		memoryCalls, loopbackCalls, listRounds = 500, 50, 3

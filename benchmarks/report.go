@@ -104,7 +104,7 @@ func (r *results) markdown() string {
 		v := f.verdicts
 		return []string{
 			share(v.wrong, v.calls), share(v.givenUp, v.calls), strconv.Itoa(v.silent), perCalls(v.requests, v.calls),
-			ratio(f.dead), fmt.Sprintf("%d of %s", f.lost, thousands(f.lostCalls)),
+			ratio(f.dead), fmt.Sprintf("%s of %s", thousands(f.lost), thousands(f.lostCalls)),
 		}
 	}))
 	say("The first four columns are %d calls, one for every sequence of one or two faults, on a user who is deleted. The call "+
@@ -142,7 +142,7 @@ func (r *results) markdown() string {
 		}
 		return cells
 	}))
-	say("%s In fake time; a response takes %v. 200 a second is a bucket that takes 20 at once; 60 a minute begin anew with each minute. The server responds to the rest with 429, "+
+	say("%s In fake time; a response takes %v. The bucket takes 20 requests at once; the minutes are the clock's. The server responds to the rest with 429, "+
 		"with a `Retry-After` of 1 s, or of what is left of the minute. "+
 		"The best time is the least in which all can succeed: who loses calls may be faster. godo and gitlab client-go take a limiter of one's own for a rate that is known; there is none here.",
 		limitedCalls(), latency)
