@@ -18,8 +18,8 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// WithSession takes the access tokens of a session, which may serve several clients. The
-// client needs its base URL. Once the session is lost, calls fail with [ErrSessionLost].
+// WithSession takes the access tokens of a session, which may serve several clients. Once
+// it is lost, calls fail with [ErrSessionLost].
 func WithSession(session *Session) Option {
 	return func(s *settings) error {
 		if session == nil || session.state == nil {
