@@ -125,7 +125,10 @@ func TestTheLimitsOfAnOptionAreAllowed(t *testing.T) {
 func TestABadTokenIsRefusedAndNotQuoted(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, token, says string }{
-		{"empty", "", "empty"},
+		{"empty", "", "WithTokenSource"},
+		{"in quotation marks", `"pa55word"`, "quotation mark"},
+		{"with one at the end", "pa55word'", "quotation mark"},
+		{"a Secret that was printed", flashback.NewSecret("pa55word").String(), "Reveal"},
 		{"blank", " ", "white space"},
 		{"a newline at the end", "pa55word\n", "strings.TrimSpace"},
 		{"a newline at the end, from Windows", "pa55word\r\n", "strings.TrimSpace"},

@@ -377,6 +377,45 @@ func TestATurnThatWouldComeAfterTheDeadlineIsNotWaitedFor(t *testing.T) {
 	})
 }
 
+func TestADeadlineThatPassesInTheQueueIsToldAsARateLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var free time.Time
+		c, _ := newClient(func(req *http.Request) (*http.Response, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if time.Now().Before(free) {
+				return says(429, "Retry-After", "1")(req)
+			}
+			free = time.Now().Add(time.Second)
+			return says(200)(req)
+		})
+		deadline, end := context.WithTimeout(t.Context(), 20*time.Second)
+		defer end()
+		canceled, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Second, cancel)
+		ended := map[context.Context]int{}
+		var group sync.WaitGroup
+		for ctx, want := range map[context.Context][]call.Why{deadline: {call.RateLimited, call.ContextEnded}, canceled: {call.ContextEnded}} {
+			for range 50 {
+				group.Go(func() {
+					got := do(ctx, c, &change)
+					mu.Lock()
+					defer mu.Unlock()
+					if got.Attempts == 0 && slices.Contains(why(&got), call.ContextEnded) {
+						ended[ctx]++
+						assert.Equal(t, want, why(&got))
+					}
+				})
+			}
+		}
+		group.Wait()
+		assert.Positive(t, ended[deadline])
+		assert.Positive(t, ended[canceled])
+	})
+}
+
 func TestWithoutThrottlingEachCallWaitsForItself(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -301,6 +301,7 @@ var internals = slices.Concat(
 		{"a 500 does not", "c.outcome.Response.Status == http.StatusServiceUnavailable", "c.outcome.Response.Status >= http.StatusInternalServerError"},
 		{"a wait for the turn is told", "c.outcome.Throttled += waited", ""},
 		{"a gate that is closed too long ends the call", "&c.next.place, c.client.Retry.MaxRetryAfter)", "&c.next.place, 1<<62)"},
+		{"a deadline that passes in the queue is the rate limit's", "waited > 0 && errors.Is(err", "waited < 0 && errors.Is(err"},
 		{"that the deadline is too near is told", "c.stop(deadlineNear(closed.For))", "_ = c"},
 		{"how long the gate is closed is told", "c.outcome.RetryAfter = max(c.outcome.RetryAfter, closed.Asked)", "_ = closed"},
 	}...),

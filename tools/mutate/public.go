@@ -204,6 +204,8 @@ var public = slices.Concat(
 		{"a token is bare", `case len(token) >= len("Bearer ") &&`, `case false &&`},
 		{"a token has no space around it", "case strings.TrimSpace(token) != token:", "case false:"},
 		{"a token has no space in it", "case strings.ContainsFunc(token, unicode.IsSpace):", "case strings.ContainsFunc(token, func(r rune) bool { return r == '\\t' }):"},
+		{"a token has no quotation marks around it", "case strings.Trim(token, `\"'`) != token:", "case false:"},
+		{"a token is no printed Secret", "case token == redact.Mark:", "case token == redact.Mark && false:"},
 		{"a token has nothing invisible", "func(r rune) bool { return !unicode.IsPrint(r) }", "func(rune) bool { return false }"},
 		{"the client's own transport is trusted", "= newPool(), true", "= newPool(), false"},
 		{"a shorter timeout counts", "(s.timeout == 0 || s.limit < s.timeout)", "s.timeout == 0"},
