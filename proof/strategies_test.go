@@ -72,7 +72,7 @@ type throttled struct {
 
 func (c *throttled) call(ctx context.Context) error {
 	var place throttle.Place
-	for range attempts {
+	for n := 0; n < attempts; n++ {
 		pass, err := c.throttle.Wait(ctx, &place, most)
 		if err != nil {
 			return err
@@ -83,7 +83,9 @@ func (c *throttled) call(ctx context.Context) error {
 			c.throttle.Done(pass, throttle.Unknown, 0)
 			return err
 		case refused:
-			c.throttle.Done(pass, throttle.Refused, retryAfter)
+			if !c.throttle.Done(pass, throttle.Refused, retryAfter) {
+				n--
+			}
 		default:
 			c.throttle.Done(pass, throttle.Accepted, 0)
 			return nil

@@ -45,6 +45,7 @@ type Throttle struct {
 	closed time.Time // when the first of the refusals in a row came
 	first  uint64    // the round of the first probe after it
 	row    int       // refusals in a row
+	own1 time.Duration
 }
 
 // A Place is a call's place in the queue. Its zero value is a new call's; a call keeps its Place for all its requests,
@@ -58,12 +59,15 @@ type Place struct {
 // A Pass is what Wait gives for one request, and Done takes.
 type Pass struct {
 	round  uint64 // A refusal ends a round. Those of an earlier round tell nothing new.
+	sent   time.Time
 	waited bool
+	probe  bool
 }
 
 // An Outcome is what came of a request.
 type Outcome int
 
+var wscale = param("WSCALE", .25)
 // The outcomes.
 const (
 	Accepted Outcome = iota // a response that is no refusal
@@ -104,7 +108,7 @@ func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass
 			return Pass{}, err
 		}
 		if wait == 0 {
-			return Pass{round: p.round, waited: w.waited}, nil
+			return Pass{round: p.round, sent: w.sent, waited: w.waited, probe: w.probe}, nil
 		}
 		var due <-chan time.Time
 		if wait > 0 {
@@ -120,7 +124,7 @@ func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass
 }
 
 // Done tells what came of the request that Wait let go. A refusal may come with the server's Retry-After; 0 is none.
-func (t *Throttle) Done(pass Pass, outcome Outcome, retryAfter time.Duration) {
+func (t *Throttle) Done(pass Pass, outcome Outcome, retryAfter time.Duration) (counts bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.look()
@@ -128,8 +132,9 @@ func (t *Throttle) Done(pass Pass, outcome Outcome, retryAfter time.Duration) {
 	switch outcome {
 	case Refused:
 		if current {
-			t.refuse(now, retryAfter)
+			t.refuse(now, retryAfter, pass)
 		}
+		counts = current && !(pass.probe && retryAfter == 0)
 		t.extend(now.Add(retryAfter))
 		for _, w := range t.queue {
 			if t.closedFor(w) != nil {
@@ -138,20 +143,29 @@ func (t *Throttle) Done(pass Pass, outcome Outcome, retryAfter time.Duration) {
 		}
 	case Accepted:
 		if current && t.row > 0 {
-			t.open(now)
+			t.open(now, pass)
 		}
 		t.pace.accepted(now, pass.waited, current)
 	case Unknown:
 	}
+	return counts
 }
 
 // refuse closes the gate, and begins a new round.
-func (t *Throttle) refuse(now time.Time, retryAfter time.Duration) {
+func (t *Throttle) refuse(now time.Time, retryAfter time.Duration, pass Pass) {
 	round := t.state.Load()>>1 + 1
 	t.row++
 	if t.row == 1 {
 		t.closed, t.first = now, round
 		t.pace.refused(now)
+		t.own1 = max(t.FirstWait, shortest)
+		if retryAfter > 0 {t.own1=0}
+		if t.pace.falls > 1 && !pass.sent.IsZero() && retryAfter == 0 {
+			t.own1 = max(now.Sub(pass.sent), shortest, time.Duration(wscale*float64(t.pace.interval())))
+		}
+		if t.pace.falls == 1 && retryAfter == 0 {
+			t.closed = now.Add(t.own1)
+		}
 	}
 	wait := retryAfter
 	if wait == 0 {
@@ -181,8 +195,17 @@ func (t *Throttle) extend(asked time.Time) {
 }
 
 // open goes on after refusals in a row: those who probed in vain are in their places again.
-func (t *Throttle) open(now time.Time) {
-	t.pace.reopen(now, max(now.Sub(t.closed), t.FirstWait))
+func (t *Throttle) open(now time.Time, pass Pass) {
+	cost := now.Sub(t.closed)
+	rtt2 := 2*now.Sub(pass.sent)
+	if costv := param("COSTV", 1); costv == 1 && t.own1 != 0 {
+		cost = rtt2
+	} else if costv == 2 && t.own1 != 0 {
+		cost = min(cost, 4*rtt2)
+	} else if costv == 3 && t.own1 != 0 {
+		cost = min(cost, 2*rtt2)
+	}
+	t.pace.reopen(now, max(cost, rtt2))
 	t.row, t.next = 0, now.Add(t.pace.interval()) // there may have been one token only
 	for _, w := range t.queue {
 		w.probed = 0
@@ -194,10 +217,8 @@ func (t *Throttle) open(now time.Time) {
 // own is the wait without a Retry-After. Where the rate is known, it is at least the time of a request, in which there
 // may be a token again.
 func (t *Throttle) own() time.Duration {
-	first := max(t.FirstWait, shortest)
-	if t.pace.falls > 1 {
-		first = max(first, t.pace.interval())
-	}
+	first := max(t.own1,t.FirstWait)
+	if t.own1 > 0 {first=t.own1}
 	for range t.row - 1 {
 		if first >= longest {
 			break
@@ -254,6 +275,7 @@ func (t *Throttle) ask(w *waiter) (time.Duration, error) {
 	}
 	heap.Pop(&t.queue)
 	w.place.round = t.state.Load() >> 1
+	w.sent, w.probe = now, t.row > 0
 	if t.row > 0 {
 		t.next = now.Add(max(t.own(), t.pace.interval()))
 	} else {
