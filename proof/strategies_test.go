@@ -72,7 +72,7 @@ type throttled struct {
 
 func (c *throttled) call(ctx context.Context) error {
 	var place throttle.Place
-	for n := 0; n < attempts; n++ {
+	for range attempts {
 		pass, err := c.throttle.Wait(ctx, &place, most)
 		if err != nil {
 			return err
@@ -80,14 +80,11 @@ func (c *throttled) call(ctx context.Context) error {
 		refused, retryAfter, err := send(ctx, c.transport)
 		switch {
 		case err != nil:
-			c.throttle.Done(pass, throttle.Unknown, 0)
 			return err
 		case refused:
-			if !c.throttle.Done(pass, throttle.Refused, retryAfter) {
-				n--
-			}
+			c.throttle.Refused(pass, retryAfter)
 		default:
-			c.throttle.Done(pass, throttle.Accepted, 0)
+			c.throttle.Accepted(pass)
 			return nil
 		}
 	}

@@ -1,47 +1,34 @@
 package throttle
 
-import (
-	"fmt"
-	"math"
-	"os"
-	"strconv"
-	"time"
+import "time"
+
+const (
+	measured = 500 * time.Millisecond // at least, of what was accepted before the first refusal
+	atFirst  = 10.0                   // requests a second at least after the first refusal: fewer in half a second tell little
+	rarely   = 1.0 / 3600             // requests a second at least
+
+	// While it looks for the limit, the rate grows e³ times in the time that a refusal costs. Who is blocked for long has
+	// no more time to look than others, and one response tells too little to grow by more than a quarter.
+	fast        = 3.0
+	mostCost    = 4 * time.Second
+	eachAtMost  = 0.25
+	growth      = 50.0 // times cost: after n of them the rate has grown by n³/50 requests in one
+	fewest      = 3.0  // requests are in such a time at least, since one or two tell little
+	lookingFrom = 24   // of them without a refusal, the limit must be another one
 )
 
-var Trace = os.Getenv("TRACE") != ""
-
-func param(name string, d float64) float64 {
-	if v, err := strconv.ParseFloat(os.Getenv(name), 64); err == nil {
-		return v
-	}
-	return d
-}
-
-var (
-	atFirst = param("ATFIRST", 10.0)      // requests a second
-	rarely  = param("RARELY", 1.0/3600)   // requests a second at least
-	fast    = param("FAST", 3.0)          // requests more with each response
-	slowly  = param("SLOWLY", 12)         // times what the last refusal cost, or ...
-	seldom  = param("SELDOM", 5)         // ... the time of so many requests: so long it takes to ...
-	growth  = param("GROWTH", 6.0)        // ... grow by so many times the root of the rate, so that clients come to share
-	again   = param("AGAIN", 2.0)
-	cap = param("CAP", 1)
-	mint    = param("MINT", .3)
-	half    = param("HALF", 0.5)
-	most    = param("MOST", 0.95)
-)
-
-// pace finds the rate that the server accepts.
+// A pace finds the rate that the server accepts, as congestion control does. At first it looks for the limit. Then the
+// rate grows slowly, and faster the longer no refusal came. What it grows by does not depend on the rate, and what it
+// falls by does, so that clients come to share.
 type pace struct {
-	rate   float64 // requests a second; 0: not known
-	base   float64 // the rate after the last refusal
-	fast   bool    // it still looks for the limit
-	falls  int
-	fell   time.Time
-	opened time.Time
-	cost   time.Duration // of the last refusal
-
-	count int // responses that were no refusal
+	rate    float64       // requests a second; 0: nothing was refused
+	base    float64       // the rate after the last refusal
+	looking bool          // for the limit
+	falls   int           // so far
+	count   int           // responses that were accepted ...
+	fell    time.Time     // ... since the last refusal; before the first one, for up to a second
+	opened  time.Time     // requests were accepted again
+	cost    time.Duration // of the last refusal
 }
 
 // interval is the time between two requests.
@@ -49,48 +36,42 @@ func (p *pace) interval() time.Duration {
 	return time.Duration(float64(time.Second) / p.rate)
 }
 
-// accepted learns from a response, to a request that was held back or not, and that was sent after the last refusal
-// or before.
-func (p *pace) accepted(now time.Time, held, after bool) {
+// accepted learns from a response, to a request that had to wait or not, and that was sent after the last refusal or
+// before.
+func (p *pace) accepted(now time.Time, waited, after bool) {
+	if since := now.Sub(p.fell); p.rate == 0 && since > 2*measured {
+		p.count, p.fell = int(float64(p.count)*measured.Seconds()/since.Seconds()), now.Add(-measured)
+	}
 	p.count++
 	switch {
 	case p.rate == 0:
-		if now.Sub(p.fell) > time.Second {
-			p.fell, p.count = now, 1
-		}
-	case !after && p.falls == 1:
-		p.rate += 2
-	case !after, !held: // more may not have been asked for
-	case p.fast:
-		p.rate += fast / max(0.001, p.cost.Seconds())
+	case !after && p.falls == 1: // it belongs to those that were measured
+		p.rate += 1 / measured.Seconds()
+	case !after, !waited: // more may not have been asked for
+	case p.looking:
+		p.rate += min(fast/min(p.cost, mostCost).Seconds(), eachAtMost*p.rate)
 	default:
-		part := now.Sub(p.opened).Seconds() / max(slowly*p.cost.Seconds(), seldom/p.base, mint)
-		if part > again {
-			p.fast = true
-		}
-		p.rate = p.base + min(growth*math.Sqrt(p.base), cap*p.base)*part*part
+		unit := max(p.cost.Seconds(), fewest/p.base)
+		n := now.Sub(p.opened).Seconds() / unit
+		p.rate, p.looking = p.base+n*n*n/growth/unit, n > lookingFrom
 	}
 }
 
-// refused falls back, at the first of refusals in a row.
+// refused falls back, at the first of refusals in a row: to what was accepted if nothing is known, to a half while it
+// looks for the limit, and else halfway to what was accepted since the last refusal.
 func (p *pace) refused(now time.Time) {
-	was := p.rate
-	g := 0.0
-	if p.rate == 0 {
-		p.rate, p.fast = max(atFirst, float64(p.count)/max(.5, now.Sub(p.fell).Seconds())), true
-	} else {
-		g = float64(p.count) / now.Sub(p.fell).Seconds()
-		if p.fast {
-			g = 0
-		}
-		p.rate = min(most*p.rate, half*p.rate+(1-half)*g)
-		p.fast = false
+	took := float64(p.count) / max(measured, now.Sub(p.fell)).Seconds()
+	switch {
+	case p.rate == 0:
+		p.rate = max(atFirst, took)
+	case p.looking:
+		p.rate /= 2
+	default:
+		p.rate = min(p.rate, (p.rate+took)/2)
 	}
 	p.rate = max(p.rate, rarely)
-	if Trace {
-		fmt.Printf("%v %p fall %d was %.1f took %.1f now %.1f\n", now.Sub(now.Truncate(time.Hour)).Round(time.Millisecond), p, p.falls, was, g, p.rate)
-	}
-	p.base, p.fell, p.count = p.rate, now, 0
+	p.base, p.looking = p.rate, p.falls == 0
+	p.count, p.fell = 0, now
 	p.falls++
 }
 

@@ -11,8 +11,6 @@ type waiter struct {
 	index    int           // in the queue; -1: it has left
 	probed   uint64        // the round in which it probed in vain
 	waited   bool
-	sent time.Time
-	probe bool
 }
 
 func (w *waiter) wake() {
