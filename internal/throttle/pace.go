@@ -12,7 +12,7 @@ const (
 	fast        = 3.0
 	mostCost    = 4 * time.Second
 	eachAtMost  = 0.25
-	growth      = 50.0 // times cost: after n of them the rate has grown by n³/50 requests in one
+	growth      = 60.0 // times cost: after n of them the rate has grown by n³/50 requests in one
 	fewest      = 3.0  // requests are in such a time at least, since one or two tell little
 	lookingFrom = 24   // of them without a refusal, the limit must be another one
 )
@@ -39,7 +39,7 @@ func (p *pace) interval() time.Duration {
 // accepted learns from a response, to a request that had to wait or not, and that was sent after the last refusal or
 // before.
 func (p *pace) accepted(now time.Time, waited, after bool) {
-	if since := now.Sub(p.fell); p.rate == 0 && since > 2*measured {
+	if since := now.Sub(p.fell); p.rate == 0 && since > 2*measured { // keep half a second's
 		p.count, p.fell = int(float64(p.count)*measured.Seconds()/since.Seconds()), now.Add(-measured)
 	}
 	p.count++
@@ -60,14 +60,14 @@ func (p *pace) accepted(now time.Time, waited, after bool) {
 // refused falls back, at the first of refusals in a row: to what was accepted if nothing is known, to a half while it
 // looks for the limit, and else halfway to what was accepted since the last refusal.
 func (p *pace) refused(now time.Time) {
-	took := float64(p.count) / max(measured, now.Sub(p.fell)).Seconds()
+	count, since := float64(p.count), now.Sub(p.fell).Seconds()
 	switch {
 	case p.rate == 0:
-		p.rate = max(atFirst, took)
+		p.rate = max(atFirst, count/max(measured.Seconds(), since))
 	case p.looking:
 		p.rate /= 2
 	default:
-		p.rate = min(p.rate, (p.rate+took)/2)
+		p.rate = min(p.rate, (p.rate+count/since)/2)
 	}
 	p.rate = max(p.rate, rarely)
 	p.base, p.looking = p.rate, p.falls == 0
