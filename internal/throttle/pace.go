@@ -4,17 +4,21 @@ import "time"
 
 const (
 	measured = 500 * time.Millisecond // at least, of what was accepted before the first refusal
-	atFirst  = 10.0                   // requests a second at least after the first refusal: fewer in half a second tell little
+	atFirst  = 10.0                   // requests a second at least after it, since a few in half a second tell little
 	rarely   = 1.0 / 3600             // requests a second at least
 
-	// While it looks for the limit, the rate grows e³ times in the time that a refusal costs. Who is blocked for long has
-	// no more time to look than others, and one response tells too little to grow by more than a quarter.
-	fast        = 3.0
-	mostCost    = 4 * time.Second
-	eachAtMost  = 0.25
-	growth      = 60.0 // times cost: after n of them the rate has grown by n³/50 requests in one
-	fewest      = 3.0  // requests are in such a time at least, since one or two tell little
-	lookingFrom = 24   // of them without a refusal, the limit must be another one
+	// While it looks for the limit, the rate grows e³ times in the time that a refusal costs: few refusals find it. Who is
+	// blocked for long can't look for longer than others.
+	fast     = 3.0
+	longCost = 4 * time.Second
+
+	// Then it grows slowly, so that refusals cost little. Time is counted in what the last one cost, or in 1.5 requests if
+	// that is longer, since fewer tell nothing: after n of these, the rate is n³/60 requests in one of them higher.
+	growth  = 60.0
+	fewest  = 1.5
+	another = 24 // of them without a refusal, and the limit must be another one
+
+	eachGrows = 0.25 // of the rate at most is what it grows by with one response, which tells little
 )
 
 // A pace finds the rate that the server accepts, as congestion control does. At first it looks for the limit. Then the
@@ -49,11 +53,12 @@ func (p *pace) accepted(now time.Time, waited, after bool) {
 		p.rate += 1 / measured.Seconds()
 	case !after, !waited: // more may not have been asked for
 	case p.looking:
-		p.rate += min(fast/min(p.cost, mostCost).Seconds(), eachAtMost*p.rate)
+		p.rate += min(fast/min(p.cost, longCost).Seconds(), eachGrows*p.rate)
 	default:
 		unit := max(p.cost.Seconds(), fewest/p.base)
 		n := now.Sub(p.opened).Seconds() / unit
-		p.rate, p.looking = p.base+n*n*n/growth/unit, n > lookingFrom
+		p.rate += min(p.base+n*n*n/growth/unit-p.rate, eachGrows*p.rate)
+		p.looking = n > another
 	}
 }
 
