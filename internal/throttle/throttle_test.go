@@ -98,6 +98,38 @@ func TestWaitsWithoutARetryAfterDouble(t *testing.T) {
 	})
 }
 
+func TestRefusalsOfRequestsThatWereSentBeforeTellNothingNew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
+		var passes []throttle.Pass
+		for range 5 {
+			pass, err := limit.Wait(t.Context(), new(throttle.Place), most)
+			require.NoError(t, err)
+			passes = append(passes, pass)
+		}
+		began := time.Now()
+		for _, pass := range passes {
+			limit.Refused(pass, 0)
+		}
+		_, err := limit.Wait(t.Context(), new(throttle.Place), most)
+		require.NoError(t, err)
+		assert.LessOrEqual(t, time.Since(began), 275*time.Millisecond, "the wait has not doubled")
+	})
+}
+
+func TestACallWaitsOnWhileTheServerAsksForIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, place := refused(t, 50*time.Second)
+		for range 4 {
+			pass, err := limit.Wait(t.Context(), place, most)
+			require.NoError(t, err)
+			limit.Refused(pass, 50*time.Second)
+		}
+	})
+}
+
 func TestTooLongAWaitFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
