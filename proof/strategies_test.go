@@ -80,12 +80,11 @@ func (c *throttled) call(ctx context.Context) error {
 		refused, retryAfter, err := send(ctx, c.transport)
 		switch {
 		case err != nil:
-			c.throttle.Done(pass, throttle.Unknown, 0)
 			return err
 		case refused:
-			c.throttle.Done(pass, throttle.Refused, retryAfter)
+			c.throttle.Refused(pass, retryAfter)
 		default:
-			c.throttle.Done(pass, throttle.Accepted, 0)
+			c.throttle.Accepted(pass)
 			return nil
 		}
 	}

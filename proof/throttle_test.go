@@ -166,7 +166,7 @@ func crowds() []crowd {
 		extends.extends = true
 		over := 2.0
 		if rate > 100 {
-			over = 3.5 // a block or two are most of the time
+			over = 3 // the ideal is 16 s, and two blocks take 20 s
 		}
 		list = append(list,
 			crowd{name: fmt.Sprintf("bucket %v a second, blocks 10 s", rate), limit: tokens(blocks), clients: 1, workers: 8, calls: 3200, over: over},
@@ -176,10 +176,12 @@ func crowds() []crowd {
 		return func() limit { return &inFlight{most: 20, latency: latency} }
 	}
 	return append(list,
-		crowd{name: "20 in flight, 10 ms", limit: busy(10 * time.Millisecond), clients: 1, workers: 64, calls: 3000, over: 4},
+		crowd{name: "20 in flight, 10 ms", limit: busy(10 * time.Millisecond), clients: 1, workers: 64, calls: 3000, over: 1.6},
 		crowd{name: "20 in flight, 100 ms", limit: busy(100 * time.Millisecond), latency: 100 * time.Millisecond, clients: 1, workers: 64, calls: 3000, over: 1.6},
-		crowd{name: "20 in flight, 10 ms", limit: busy(10 * time.Millisecond), clients: 8, workers: 8, calls: 3000, lost: 1, over: 8},
-		crowd{name: "20 in flight, 100 ms", limit: busy(100 * time.Millisecond), latency: 100 * time.Millisecond, clients: 8, workers: 8, calls: 3000, lost: 1, over: 3, runs: 5},
+		// Where clients share, the goal is 1.6 times the ideal for these two, a fairness of 0.6 for the bucket, and 1.3 for
+		// the window. The usual run is at 1.4, 1.3, 0.6 and 1.35. The bounds hold for the others as well.
+		crowd{name: "20 in flight, 10 ms", limit: busy(10 * time.Millisecond), clients: 8, workers: 8, calls: 3000, lost: 1, over: 2.5, runs: 5},
+		crowd{name: "20 in flight, 100 ms", limit: busy(100 * time.Millisecond), latency: 100 * time.Millisecond, clients: 8, workers: 8, calls: 3000, lost: 1, over: 2, runs: 5},
 		crowd{name: "bucket 200 a second, 1 s", limit: tokens(at200), clients: 8, workers: 8, calls: 9600, over: 1.3, fairness: 0.4, runs: 5},
 		crowd{name: "window 200 a second, 1 s", limit: func() limit { return &window{size: 200, period: time.Second, tells: true} }, clients: 8, workers: 8, calls: 9600, over: 1.45, fairness: 0.6, runs: 5},
 		crowd{name: "1000 an hour", limit: func() limit { return &window{size: 1000, period: time.Hour, tells: true} }, clients: 1, workers: 32, calls: 3000, lost: 2000, over: 0.1, most: 1040},

@@ -14,7 +14,6 @@ import (
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/redact"
-	"github.com/flashbacknetwork/flashback-go/internal/throttle"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
@@ -110,7 +109,6 @@ func (c *call) prepare(req *http.Request) error {
 		c.lookBack()
 	}
 	if c.state.Next() == verdict.Stop && c.outcome.Attempts > 0 || !c.asked && !c.askToken(c.ctx) {
-		c.turnOver(throttle.Unknown)
 		return errStop
 	}
 	req.Header = http.Header{} // an empty one, because http.Client copies what is in it, for redirects
@@ -120,7 +118,6 @@ func (c *call) prepare(req *http.Request) error {
 // attempt makes one attempt.
 func (c *call) attempt(req *http.Request) (*http.Response, error) {
 	if c.ctx.Err() != nil {
-		c.turnOver(throttle.Unknown)
 		c.stop(c.ended())
 		return nil, errStop
 	}
@@ -168,13 +165,11 @@ func (c *call) record(r attempt.Result) {
 		a = verdict.Unsendable
 	}
 	c.state = c.state.After(a, r.Repeated)
-	switch {
+	switch t := c.next.throttle; {
 	case c.throttled():
-		c.turnOver(throttle.Refused)
-	case c.state.Heard():
-		c.turnOver(throttle.Accepted)
-	default:
-		c.turnOver(throttle.Unknown)
+		t.Refused(c.next.pass, c.outcome.RetryAfter)
+	case t != nil && c.state.Heard():
+		t.Accepted(c.next.pass)
 	}
 }
 

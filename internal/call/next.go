@@ -157,10 +157,3 @@ func (c *call) awaitTurn() bool {
 	c.outcome.RetryAfter = max(c.outcome.RetryAfter, closed.Asked)
 	return false
 }
-
-// turnOver tells the operation's rate limit what came of the request that it let go.
-func (c *call) turnOver(outcome throttle.Outcome) {
-	if t := c.next.throttle; t != nil {
-		t.Done(c.next.pass, outcome, c.outcome.RetryAfter)
-	}
-}

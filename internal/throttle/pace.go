@@ -1,41 +1,38 @@
 package throttle
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 const (
-	measured  = 500 * time.Millisecond // at least, and ...
-	responses = 10                     // ... at least so many, while requests are held back
-	back      = 0.9                    // of what the server accepted is where it goes on
-	gently    = 0.92                   // of it, while it grew fast
-	atFirst   = 10.0                   // requests a second, if the server accepted fewer
-	rarely    = 1.0 / 3600             // requests a second at least
-	fast      = 3.0                    // requests a second more with each response at first: e³ times in a second
-	slowly    = 12                     // times what the last refusal cost, or ...
-	seldom    = 15                     // ... the time of so many requests: so long it takes to ...
-	growth    = 6.0                    // ... grow by so many times the root of the rate, so that clients come to share
+	measured = 500 * time.Millisecond // at least, of what was accepted before the first refusal
+	atFirst  = 10.0                   // requests a second at least after it, since a few in half a second tell little
+	rarely   = 1.0 / 3600             // requests a second at least
+
+	// While it looks for the limit, the rate grows e³ times in the time that a refusal costs: few refusals find it. Who is
+	// blocked for long can't look for longer than others.
+	fast     = 3.0
+	longCost = 4 * time.Second
+
+	// Then it grows slowly, so that refusals cost little. Time is counted in what the last one cost, or in 1.5 requests if
+	// that is longer, since fewer tell nothing: after n of these, the rate is n³/60 requests in one of them higher.
+	growth  = 60.0
+	fewest  = 1.5
+	another = 24 // of them without a refusal, and the limit must be another one
+
+	eachGrows = 0.25 // of the rate at most is what it grows by with one response, which tells little
 )
 
-// pace finds the rate that the server accepts.
+// A pace finds the rate that the server accepts, as congestion control does. At first it looks for the limit. Then the
+// rate grows slowly, and faster the longer no refusal came. What it grows by does not depend on the rate, and what it
+// falls by does, so that clients come to share.
 type pace struct {
-	rate   float64 // requests a second; 0: not known
-	base   float64 // the rate after the last refusal
-	fast   bool    // it still looks for the limit
-	falls  int
-	fell   int // the count at the last of them
-	opened time.Time
-	cost   time.Duration // of the last refusal
-
-	count int     // responses that were no refusal
-	marks [6]mark // of the latest of them, the oldest first
-}
-
-// A mark tells how many responses had come by a time.
-type mark struct {
-	at    time.Time
-	count int
+	rate    float64       // requests a second; 0: nothing was refused
+	base    float64       // the rate after the last refusal
+	looking bool          // for the limit
+	falls   int           // so far
+	count   int           // responses that were accepted ...
+	fell    time.Time     // ... since the last refusal; before the first one, for up to a second
+	opened  time.Time     // requests were accepted again
+	cost    time.Duration // of the last refusal
 }
 
 // interval is the time between two requests.
@@ -43,62 +40,43 @@ func (p *pace) interval() time.Duration {
 	return time.Duration(float64(time.Second) / p.rate)
 }
 
-// accepted learns from a response, to a request that was held back or not, and that was sent after the last refusal
-// or before.
-func (p *pace) accepted(now time.Time, held, after bool) {
-	p.mark(now, held)
+// accepted learns from a response, to a request that had to wait or not, and that was sent after the last refusal or
+// before.
+func (p *pace) accepted(now time.Time, waited, after bool) {
+	if since := now.Sub(p.fell); p.rate == 0 && since > 2*measured { // keep half a second's
+		p.count, p.fell = int(float64(p.count)*measured.Seconds()/since.Seconds()), now.Add(-measured)
+	}
 	p.count++
 	switch {
 	case p.rate == 0:
-	case !after && p.falls == 1: // with those that were measured
-		p.rate += back / measured.Seconds()
-	case !after, !held: // more may not have been asked for
-	case p.fast:
-		p.rate += min(fast/max(0.5, p.cost.Seconds()), p.rate/4)
+	case !after && p.falls == 1: // it belongs to those that were measured
+		p.rate += 1 / measured.Seconds()
+	case !after, !waited: // more may not have been asked for
+	case p.looking:
+		p.rate += min(fast/min(p.cost, longCost).Seconds(), eachGrows*p.rate)
 	default:
-		part := now.Sub(p.opened).Seconds() / max(slowly*p.cost.Seconds(), seldom/p.base)
-		p.rate = p.base + growth*math.Sqrt(p.base)*part*part
+		unit := max(p.cost.Seconds(), fewest/p.base)
+		n := now.Sub(p.opened).Seconds() / unit
+		p.rate += min(p.base+n*n*n/growth/unit-p.rate, eachGrows*p.rate)
+		p.looking = n > another
 	}
 }
 
-// mark keeps the marks that the accepted rate is measured from: over half of the time since the last refusal.
-func (p *pace) mark(now time.Time, held bool) {
-	const periods = len(p.marks) - 1
-	last := p.marks[periods]
-	age, long, many := now.Sub(last.at), measured, 0
-	if held {
-		long, many = max(measured, now.Sub(p.opened)/2), responses
-	}
-	switch {
-	case !held && age > 2*measured: // there were few requests
-		for i := range p.marks {
-			p.marks[i] = mark{now, p.count}
-		}
-	case age >= long/time.Duration(periods) && p.count-last.count >= many/periods:
-		copy(p.marks[:], p.marks[1:])
-		p.marks[periods] = mark{now, p.count}
-	}
-}
-
-// refused falls back, at the first of refusals in a row.
+// refused falls back, at the first of refusals in a row: to what was accepted if nothing is known, to a half while it
+// looks for the limit, and else halfway to what was accepted since the last refusal.
 func (p *pace) refused(now time.Time) {
-	took := float64(p.count-p.marks[0].count) / max(measured, now.Sub(p.marks[0].at)).Seconds()
-	if p.rate == 0 {
-		p.rate, p.fast = max(atFirst, took), true
-	} else {
-		p.rate = min(p.rate, max(took, p.rate/2))
-		p.fast = p.fast && p.falls < 3 && p.count-p.fell < responses
-	}
-	switch p.falls {
-	case 0:
-		p.rate *= back
-	case 1:
-		p.rate *= gently // what was accepted while the rate grew fast is less than what is
-	default: // who grew much falls much, so that clients come to share
-		p.rate = min(back*p.rate, (p.base+p.rate)/2)
+	count, since := float64(p.count), now.Sub(p.fell).Seconds()
+	switch {
+	case p.rate == 0:
+		p.rate = max(atFirst, count/max(measured.Seconds(), since))
+	case p.looking:
+		p.rate /= 2
+	default:
+		p.rate = min(p.rate, (p.rate+count/since)/2)
 	}
 	p.rate = max(p.rate, rarely)
-	p.base, p.fell = p.rate, p.count
+	p.base, p.looking = p.rate, p.falls == 0
+	p.count, p.fell = 0, now
 	p.falls++
 }
 

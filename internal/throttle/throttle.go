@@ -37,14 +37,15 @@ type Throttle struct {
 	mu     sync.Mutex
 	queue  queue
 	pace   pace
-	now    time.Time // the last time that it looked
-	next   time.Time // the next request may go out
-	until  time.Time // the gate is closed, without jitter
-	asked  time.Time // the same, as far as the server asked for it
-	busy   time.Time // the last time that a call had to wait
-	closed time.Time // when the first of the refusals in a row came
-	first  uint64    // the round of the first probe after it
-	row    int       // refusals in a row
+	now    time.Time     // the last time that it looked
+	next   time.Time     // the next request may go out
+	until  time.Time     // the gate is closed, without jitter
+	asked  time.Time     // the same, as far as the server asked for it
+	busy   time.Time     // the last time that a call had to wait
+	closed time.Time     // when the first of the refusals in a row came
+	first  uint64        // the round of the first probe after it
+	row    int           // refusals in a row
+	own    time.Duration // the wait after the last of them, without a Retry-After
 }
 
 // A Place is a call's place in the queue. Its zero value is a new call's; a call keeps its Place for all its requests,
@@ -52,24 +53,16 @@ type Throttle struct {
 type Place struct {
 	order uint64    // in which calls came, from 1
 	since time.Time // it waits
-	round uint64    // in which its last request was sent
+	round uint64    // in which its last request was sent, ...
+	sent  time.Time // ... and when, if anything was held back
 }
 
-// A Pass is what Wait gives for one request, and Done takes.
+// A Pass is what Wait gives for one request, and Accepted or Refused takes.
 type Pass struct {
-	round  uint64 // A refusal ends a round. Those of an earlier round tell nothing new.
+	round  uint64    // A refusal ends a round. Those of an earlier round tell nothing new.
+	sent   time.Time // zero while nothing is held back
 	waited bool
 }
-
-// An Outcome is what came of a request.
-type Outcome int
-
-// The outcomes.
-const (
-	Accepted Outcome = iota // a response that is no refusal
-	Refused                 // because of a rate limit
-	Unknown                 // no response
-)
 
 // A ClosedError tells that no request may go out for so long that it isn't waited for.
 type ClosedError struct {
@@ -80,7 +73,7 @@ type ClosedError struct {
 
 func (e *ClosedError) Error() string { return fmt.Sprintf("rate limited for %v more", e.For) }
 
-// Wait returns when the call may send its next request, of which Done must be told. It fails with a *ClosedError, at
+// Wait returns when the call may send its next request. Accepted or Refused must be told of its response. It fails with a *ClosedError, at
 // once or as soon as it is so, where no request may go out for longer than most, or before the deadline of ctx. It
 // fails with the error of ctx when that ends.
 func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass, error) {
@@ -104,7 +97,7 @@ func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass
 			return Pass{}, err
 		}
 		if wait == 0 {
-			return Pass{round: p.round, waited: w.waited}, nil
+			return Pass{round: p.round, sent: p.sent, waited: w.waited}, nil
 		}
 		var due <-chan time.Time
 		if wait > 0 {
@@ -119,43 +112,52 @@ func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass
 	}
 }
 
-// Done tells what came of the request that Wait let go. A refusal may come with the server's Retry-After; 0 is none.
-func (t *Throttle) Done(pass Pass, outcome Outcome, retryAfter time.Duration) {
+// Accepted tells that the response to a request was no refusal.
+func (t *Throttle) Accepted(pass Pass) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.look()
 	current := pass.round == t.state.Load()>>1
-	switch outcome {
-	case Refused:
-		if current {
-			t.refuse(now, retryAfter)
-		}
+	if current && t.row > 0 {
+		t.open(now, pass)
+	}
+	t.pace.accepted(now, pass.waited, current)
+}
+
+// Refused tells that a request was refused because of a rate limit, with the server's Retry-After; 0 is none.
+func (t *Throttle) Refused(pass Pass, retryAfter time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.look()
+	if pass.round == t.state.Load()>>1 {
+		t.refuse(now, retryAfter, pass)
+	}
+	if retryAfter > 0 {
 		t.extend(now.Add(retryAfter))
-		for _, w := range t.queue {
-			if t.closedFor(w) != nil {
-				w.wake()
-			}
+	}
+	for _, w := range t.queue {
+		if t.closedFor(w) != nil {
+			w.wake()
 		}
-	case Accepted:
-		if current && t.row > 0 {
-			t.open(now)
-		}
-		t.pace.accepted(now, pass.waited, current)
-	case Unknown:
 	}
 }
 
 // refuse closes the gate, and begins a new round.
-func (t *Throttle) refuse(now time.Time, retryAfter time.Duration) {
+func (t *Throttle) refuse(now time.Time, retryAfter time.Duration, pass Pass) {
 	round := t.state.Load()>>1 + 1
-	t.row++
-	if t.row == 1 {
+	if t.row++; t.row > 1 {
+		t.own *= 2
+	} else {
 		t.closed, t.first = now, round
-		t.pace.refused(now)
+		t.own = t.FirstWait
+		if t.pace.refused(now); t.pace.falls > 1 { // a request that is in flight may end until then, and there may be a token again
+			t.own = max(now.Sub(pass.sent), t.pace.interval())
+		}
 	}
+	t.own = min(max(t.own, shortest), longest)
 	wait := retryAfter
 	if wait == 0 {
-		wait = t.own()
+		wait = t.own
 	} else if t.row > patience {
 		wait = max(wait, min(time.Second<<min(t.row-patience, 20), longest)) // it isn't to be believed
 	}
@@ -180,31 +182,20 @@ func (t *Throttle) extend(asked time.Time) {
 	}
 }
 
-// open goes on after refusals in a row: those who probed in vain are in their places again.
-func (t *Throttle) open(now time.Time) {
-	t.pace.reopen(now, max(now.Sub(t.closed), t.FirstWait))
+// open goes on after refusals in a row: those who probed in vain are in their places again. The refusals cost the time
+// that the server asked for, or that of two requests: the client chose to wait for longer.
+func (t *Throttle) open(now time.Time, pass Pass) {
+	cost := 2 * now.Sub(pass.sent)
+	if !t.asked.IsZero() {
+		cost = max(cost, now.Sub(t.closed))
+	}
+	t.pace.reopen(now, cost)
 	t.row, t.next = 0, now.Add(t.pace.interval()) // there may have been one token only
 	for _, w := range t.queue {
 		w.probed = 0
 	}
 	heap.Init(&t.queue)
 	t.queue.wake()
-}
-
-// own is the wait without a Retry-After. Where the rate is known, it is at least the time of a request, in which there
-// may be a token again.
-func (t *Throttle) own() time.Duration {
-	first := max(t.FirstWait, shortest)
-	if t.pace.falls > 1 {
-		first = max(first, t.pace.interval())
-	}
-	for range t.row - 1 {
-		if first >= longest {
-			break
-		}
-		first *= 2
-	}
-	return min(first, longest)
 }
 
 // enter puts a call into the queue. Who probed in vain lets others probe before it does so again, since it may be this
@@ -254,8 +245,9 @@ func (t *Throttle) ask(w *waiter) (time.Duration, error) {
 	}
 	heap.Pop(&t.queue)
 	w.place.round = t.state.Load() >> 1
+	w.place.sent = now
 	if t.row > 0 {
-		t.next = now.Add(max(t.own(), t.pace.interval()))
+		t.next = now.Add(max(t.own, t.pace.interval()))
 	} else {
 		if early := now.Add(-lateness); t.next.Before(early) {
 			t.next = early

@@ -24,7 +24,7 @@ func refused(t *testing.T, retryAfter time.Duration) (*throttle.Throttle, *throt
 	var place throttle.Place
 	pass, err := limit.Wait(t.Context(), &place, most)
 	require.NoError(t, err)
-	limit.Done(pass, throttle.Refused, retryAfter)
+	limit.Refused(pass, retryAfter)
 	return &limit, &place
 }
 
@@ -36,7 +36,7 @@ func TestNothingIsHeldBackWithoutARefusal(t *testing.T) {
 		for range 1000 {
 			pass, err := limit.Wait(t.Context(), new(throttle.Place), 0)
 			require.NoError(t, err)
-			limit.Done(pass, throttle.Accepted, 0)
+			limit.Accepted(pass)
 		}
 		assert.Zero(t, time.Since(began))
 	})
@@ -48,7 +48,7 @@ func TestNothingIsHeldBackWithoutARefusal(t *testing.T) {
 		b.ReportAllocs()
 		for b.Loop() {
 			pass, _ := limit.Wait(ctx, &place, most)
-			limit.Done(pass, throttle.Accepted, 0)
+			limit.Accepted(pass)
 		}
 	}).AllocsPerOp())
 }
@@ -67,7 +67,7 @@ func TestARefusalClosesTheGateForAll(t *testing.T) {
 				}
 				assert.GreaterOrEqual(t, time.Since(began), 3*time.Second)
 				assert.Less(t, time.Since(began), 4*time.Second, "with jitter, and in turn")
-				limit.Done(pass, throttle.Accepted, 0)
+				limit.Accepted(pass)
 			})
 		}
 		calls.Wait()
@@ -90,11 +90,43 @@ func TestWaitsWithoutARetryAfterDouble(t *testing.T) {
 			}
 			assert.GreaterOrEqual(t, time.Since(began), wait)
 			assert.LessOrEqual(t, time.Since(began), wait*11/10)
-			limit.Done(pass, throttle.Refused, 0)
+			limit.Refused(pass, 0)
 		}
 		assert.Greater(t, time.Since(begun), 2*most, "nothing was accepted for so long")
 		_, err := limit.Wait(t.Context(), new(throttle.Place), most)
 		require.NoError(t, err, "another one has not")
+	})
+}
+
+func TestRefusalsOfRequestsThatWereSentBeforeTellNothingNew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
+		var passes []throttle.Pass
+		for range 5 {
+			pass, err := limit.Wait(t.Context(), new(throttle.Place), most)
+			require.NoError(t, err)
+			passes = append(passes, pass)
+		}
+		began := time.Now()
+		for _, pass := range passes {
+			limit.Refused(pass, 0)
+		}
+		_, err := limit.Wait(t.Context(), new(throttle.Place), most)
+		require.NoError(t, err)
+		assert.LessOrEqual(t, time.Since(began), 275*time.Millisecond, "the wait has not doubled")
+	})
+}
+
+func TestACallWaitsOnWhileTheServerAsksForIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, place := refused(t, 50*time.Second)
+		for range 4 {
+			pass, err := limit.Wait(t.Context(), place, most)
+			require.NoError(t, err)
+			limit.Refused(pass, 50*time.Second)
+		}
 	})
 }
 
@@ -126,7 +158,7 @@ func TestTooLongAWaitFailsAtOnce(t *testing.T) {
 				}()
 				synctest.Wait()
 				began := time.Now()
-				limit.Done(pass, throttle.Refused, tt.retryAfter)
+				limit.Refused(pass, tt.retryAfter)
 				assert.Equal(t, &tt.want, <-waiting, "of one that waits already")
 				_, err = limit.Wait(ctx, place, most)
 				assert.Equal(t, &tt.want, err)
@@ -165,7 +197,7 @@ func TestCallsGoOnInTheOrderInWhichTheyCame(t *testing.T) {
 				mu.Lock()
 				order = append(order, name)
 				mu.Unlock()
-				limit.Done(pass, throttle.Accepted, 0)
+				limit.Accepted(pass)
 			})
 			synctest.Wait()
 		}
@@ -191,14 +223,14 @@ func TestARequestThatIsAlwaysRefusedDoesNotProbeForAll(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				limit.Done(pass, throttle.Accepted, 0)
+				limit.Accepted(pass)
 			})
 		}
 		synctest.Wait()
 		for range 4 {
 			pass, err := limit.Wait(t.Context(), place, most)
 			require.NoError(t, err)
-			limit.Done(pass, throttle.Refused, 0)
+			limit.Refused(pass, 0)
 		}
 		calls.Wait()
 		assert.Less(t, time.Since(began), 4*time.Second)
@@ -211,7 +243,7 @@ func TestAProbeMayHaveTakenTheOnlyToken(t *testing.T) {
 		limit, place := refused(t, 0)
 		pass, err := limit.Wait(t.Context(), place, most)
 		require.NoError(t, err)
-		limit.Done(pass, throttle.Accepted, 0)
+		limit.Accepted(pass)
 		began := time.Now()
 		_, err = limit.Wait(t.Context(), new(throttle.Place), most)
 		require.NoError(t, err)
@@ -286,7 +318,7 @@ func TestAMinuteInWhichNobodyWaitsEndsIt(t *testing.T) {
 		for range 100 {
 			pass, err := limit.Wait(t.Context(), new(throttle.Place), most)
 			require.NoError(t, err)
-			limit.Done(pass, throttle.Accepted, 0)
+			limit.Accepted(pass)
 		}
 		assert.Zero(t, time.Since(began))
 	})
@@ -298,12 +330,12 @@ func TestItWorksInSeveralBubblesAndOutside(t *testing.T) {
 	use := func(t *testing.T) {
 		t.Helper()
 		var place throttle.Place
-		for _, outcome := range []throttle.Outcome{throttle.Refused, throttle.Accepted} {
+		for _, done := range []func(throttle.Pass){func(p throttle.Pass) { limit.Refused(p, 0) }, limit.Accepted} {
 			began := time.Now()
 			pass, err := limit.Wait(t.Context(), &place, most)
 			require.NoError(t, err)
 			assert.Less(t, time.Since(began), time.Second)
-			limit.Done(pass, outcome, 0)
+			done(pass)
 		}
 	}
 	use(t)
@@ -323,7 +355,7 @@ func BenchmarkCrowd(b *testing.B) {
 		limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
 		pass, err := limit.Wait(b.Context(), new(throttle.Place), most)
 		require.NoError(b, err)
-		limit.Done(pass, throttle.Refused, 30*time.Second)
+		limit.Refused(pass, 30*time.Second)
 		ctx, cancel := context.WithCancel(b.Context())
 		var before, after runtime.MemStats
 		runtime.GC() //nolint:revive // What is left over would count.
