@@ -2,18 +2,23 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
+	"database/sql"
+	"encoding/csv"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,103 +30,176 @@ import (
 	"github.com/flashbacknetwork/flashback-go/tokenfile"
 )
 
-// command runs the command against a backend of its own.
-type command struct {
+// fixture runs the command against a backend and a store of its own.
+type fixture struct {
 	t       *testing.T
 	backend *flashbacktest.Server
-	journal string
+	store   string
 	env     map[string]string
 	stdin   string
 }
 
-func newCommand(t *testing.T) *command {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	backend := flashbacktest.New(t)
-	return &command{t: t, backend: backend, journal: filepath.Join(t.TempDir(), "journal"), env: map[string]string{
+	return &fixture{t: t, backend: backend, store: filepath.Join(t.TempDir(), "a store?#%.db"), env: map[string]string{
 		"FLASHBACK_ACCESS_TOKEN": backend.Token(), "FLASHBACK_BASE_URL": backend.URL,
 	}}
 }
 
-func (c *command) run(ctx context.Context, args ...string) (status int, stdout, stderr string, err error) {
-	c.t.Helper()
+// postgres is a store in a schema of its own. The test is skipped without a database.
+func postgres(t *testing.T) string {
+	t.Helper()
+	database := os.Getenv("BULK_TEST_POSTGRES")
+	if database == "" {
+		t.Skip("BULK_TEST_POSTGRES names no database, such as postgres://localhost/test")
+	}
+	u, err := url.Parse(database)
+	require.NoError(t, err)
+	schema := fmt.Sprintf("test_%d", time.Now().UnixNano())
+	db, err := sql.Open("pgx", database)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), "CREATE SCHEMA "+schema)
+	require.NoError(t, errors.Join(err, db.Close()))
+	query := u.Query()
+	query.Set("search_path", schema)
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+// onEachStore runs a test with SQLite and with PostgreSQL.
+func onEachStore(t *testing.T, test func(t *testing.T, f *fixture)) {
+	t.Helper()
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		test(t, newFixture(t))
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		store := postgres(t)
+		f := newFixture(t)
+		f.store = store
+		test(t, f)
+	})
+}
+
+func (f *fixture) run(ctx context.Context, args ...string) (status int, stdout, stderr string, err error) {
+	f.t.Helper()
 	var out, errs bytes.Buffer
-	status, err = run(ctx, append(args, "-journal", c.journal), func(key string) string { return c.env[key] }, strings.NewReader(c.stdin), &out, &errs)
+	status, err = command(ctx, append(args, "-store", f.store), func(key string) string { return f.env[key] }, strings.NewReader(f.stdin), &out, &errs)
 	return status, out.String(), errs.String(), err
 }
 
-func (c *command) entries() (entries []entry) {
-	c.t.Helper()
-	text, err := os.ReadFile(c.journal)
-	require.NoError(c.t, err)
-	for line := range strings.Lines(string(text)) {
-		var e entry
-		require.NoError(c.t, json.Unmarshal([]byte(line), &e), line)
-		if e.ID != "" {
-			entries = append(entries, e)
-		}
+// exported is each user's line of an export.
+func (f *fixture) exported() map[string][]string {
+	f.t.Helper()
+	status, stdout, _, err := f.run(f.t.Context(), "export")
+	require.NoError(f.t, err)
+	assert.Equal(f.t, allActive, status)
+	lines, err := csv.NewReader(strings.NewReader(stdout)).ReadAll()
+	require.NoError(f.t, err)
+	assert.Equal(f.t, []string{"backend", "task", "id", "verdict", "attempts", "finished", "error"}, lines[0])
+	users := map[string][]string{}
+	for _, line := range lines[1:] {
+		assert.NotContains(f.t, users, line[2], "twice")
+		users[line[2]] = line
 	}
-	return entries
+	return users
 }
 
-func (c *command) verdicts() map[string]verdict {
-	latest := map[string]verdict{}
-	for _, e := range c.entries() {
-		latest[e.ID] = e.Verdict
+func (f *fixture) verdicts() map[string]verdict {
+	f.t.Helper()
+	verdicts := map[string]verdict{}
+	for id, line := range f.exported() {
+		verdicts[id] = verdict(line[3])
 	}
-	return latest
+	return verdicts
 }
 
 func TestEachUserGetsAVerdict(t *testing.T) {
 	t.Parallel()
-	c := newCommand(t)
-	for _, id := range []string{"deleted", "lost", "unlucky", "a/b"} {
-		c.backend.AddDeletedUser(id)
-	}
-	c.backend.AddUser(flashbacktest.User{ID: "active"})
-	c.backend.AddUser(flashbacktest.User{ID: "elsewhere", OrgID: "org-2"})
-	c.backend.ScriptFor("lost", flashbacktest.LoseResponse(flashbacktest.CutResponse))
-	c.backend.ScriptFor("unlucky", flashbacktest.Respond(501, ""))
-	c.stdin = "\ufeffdeleted\r\n\n# a comment\n lost \nunlucky\na/b\nactive\nelsewhere\nnobody\n..\ndeleted\n"
-	status, stdout, stderr, err := c.run(t.Context(), "-ids", "-")
-	require.NoError(t, err)
-	assert.Equal(t, somethingDue, status)
-	want := map[string]verdict{
-		"deleted": activated, "lost": recovered, "unlucky": failed, "a/b": activated, "active": alreadyActive,
-		"elsewhere": forbidden, "nobody": notFound, "..": invalid,
-	}
-	assert.Equal(t, want, c.verdicts())
-	assert.Contains(t, stdout, "      2  activated\n")
-	assert.Contains(t, stdout, "      8  users\n")
-	assert.Contains(t, stderr, "2 users are left. To go on: bulk -journal "+strconv.Quote(c.journal))
+	onEachStore(t, func(t *testing.T, f *fixture) {
+		for _, id := range []string{"deleted", "lost", "busy", "a/b", "bad"} {
+			f.backend.AddDeletedUser(id)
+		}
+		f.backend.AddUser(flashbacktest.User{ID: "active"})
+		f.backend.AddUser(flashbacktest.User{ID: "elsewhere", OrgID: "org-2"})
+		f.backend.ScriptFor("lost", flashbacktest.LoseResponse(flashbacktest.CutResponse))
+		f.backend.ScriptFor("busy", flashbacktest.RateLimited(time.Second))
+		f.backend.ScriptFor("bad", flashbacktest.Respond(400, `{"success":false,"message":"No"}`))
+		f.stdin = "\ufeffdeleted\r\n\n# a comment\n lost \nbusy\na/b\nbad\nactive\nelsewhere\nnobody\n..\ndeleted\n"
+		status, stdout, _, err := f.run(t.Context(), "-ids", "-")
+		require.NoError(t, err)
+		assert.Equal(t, someRefused, status)
+		want := map[string]verdict{
+			"deleted": activated, "lost": recovered, "busy": activated, "a/b": activated, "active": alreadyActive,
+			"elsewhere": forbidden, "nobody": notFound, "..": invalid, "bad": refused,
+		}
+		assert.Equal(t, want, f.verdicts())
+		assert.Contains(t, stdout, "      3  activated       such as a/b\n")
+		assert.Contains(t, stdout, "      1  not found       such as flashback: organization.users.activate \"nobody\": not found: User not found")
+		assert.Contains(t, stdout, "      9  users\n")
+		line := f.exported()["elsewhere"]
+		assert.Equal(t, []string{f.backend.URL, "activate", "elsewhere", "forbidden", "1"}, line[:5])
+		assert.Contains(t, line[6], "Insufficient permissions")
 
-	c.backend.Reset()
-	status, _, _, err = c.run(t.Context())
-	require.NoError(t, err)
-	assert.Equal(t, someRefused, status, "one is forbidden still")
-	assert.Len(t, c.backend.Requests(), 2, "what is settled is not asked again")
-	want["unlucky"] = activated
-	assert.Equal(t, want, c.verdicts())
+		f.backend.Reset()
+		f.backend.AddUser(flashbacktest.User{ID: "elsewhere"})
+		status, _, _, err = f.run(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, someRefused, status)
+		assert.Len(t, f.backend.Requests(), 1, "who is settled is not asked again")
+		want["elsewhere"] = alreadyActive
+		assert.Equal(t, want, f.verdicts())
 
-	c.backend.AddUser(flashbacktest.User{ID: "elsewhere"})
-	status, _, _, err = c.run(t.Context())
-	require.NoError(t, err)
-	assert.Equal(t, someRefused, status, "all is settled, and two can't be activated")
+		f.stdin = "deleted\nlate\n"
+		f.backend.AddDeletedUser("late")
+		status, stdout, stderr, err := f.run(t.Context(), "-ids", "-", "-dry-run")
+		require.NoError(t, err)
+		assert.Equal(t, allActive, status)
+		assert.Equal(t, "late\n", stdout)
+		assert.Contains(t, stderr, "would be activated: 1, of 10.")
+	})
 }
 
-func TestAnUnknownOutcomeIsAskedAgain(t *testing.T) {
+func TestABackendAndATaskHaveTheirOwnJobs(t *testing.T) {
 	t.Parallel()
-	c := newCommand(t)
-	c.backend.AddDeletedUser("user-1")
-	c.backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse), flashbacktest.Respond(403, `{"message":"No"}`))
-	c.stdin = "user-1"
-	status, _, _, err := c.run(t.Context(), "-ids", "-")
+	onEachStore(t, func(t *testing.T, f *fixture) {
+		f.backend.AddDeletedUser("user-1")
+		f.stdin = "user-1\n"
+		unreached := f.backend.URL
+		f.env["FLASHBACK_BASE_URL"] = "http://127.0.0.1:1"
+		_, _, _, err := f.run(t.Context(), "-ids", "-")
+		require.ErrorContains(t, err, "FLASHBACK_BASE_URL")
+
+		f.env["FLASHBACK_BASE_URL"] = unreached + "/"
+		status, _, stderr, err := f.run(t.Context())
+		require.ErrorContains(t, err, "has no users of "+unreached+` for the task "activate"; give -ids or -deleted-since`)
+		assert.Equal(t, couldNot, status)
+		assert.Contains(t, stderr, "who are due, but not now: 1 of http://127.0.0.1:1, task activate.")
+		assert.Empty(t, f.backend.Requests())
+
+		for _, task := range []string{"activate", "again"} {
+			status, stdout, _, err := f.run(t.Context(), "-ids", "-", "-task", task)
+			require.NoError(t, err)
+			assert.Equal(t, allActive, status)
+			assert.Contains(t, stdout, "      1  users\n")
+		}
+		assert.Len(t, f.backend.Requests(), 2)
+	})
+}
+
+func TestTooManyUsersAreRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.stdin = "a\nb\nb\nc\n"
+	status, _, _, err := f.run(t.Context(), "-ids", "-", "-most", "2")
+	require.ErrorContains(t, err, "3 users would be added, and -most is 2, so none was")
+	assert.Equal(t, couldNot, status)
+	assert.Empty(t, f.exported())
+	status, _, _, err = f.run(t.Context(), "-ids", "-", "-most", "3")
 	require.NoError(t, err)
-	assert.Equal(t, allActive, status)
-	var verdicts []verdict
-	for _, e := range c.entries() {
-		verdicts = append(verdicts, e.Verdict)
-	}
-	assert.Equal(t, []verdict{planned, unknown, recovered}, verdicts)
+	assert.Equal(t, someRefused, status)
 }
 
 func TestIDsThatCannotBeReadAreRefused(t *testing.T) {
@@ -129,110 +207,175 @@ func TestIDsThatCannotBeReadAreRefused(t *testing.T) {
 	for stdin, says := range map[string]string{
 		"a\ncaf\xe9": "line 2, is not UTF-8", "\xff\xfea\x00": "line 1, is not UTF-8", "a\n" + strings.Repeat("x", 1e6): "line 2, is longer than 64 KiB",
 	} {
-		c := newCommand(t)
-		c.stdin = stdin
-		status, _, _, err := c.run(t.Context(), "-ids", "-")
+		f := newFixture(t)
+		f.stdin = stdin
+		status, _, _, err := f.run(t.Context(), "-ids", "-")
 		require.ErrorContains(t, err, says)
 		assert.Equal(t, couldNot, status)
-		assert.NoFileExists(t, c.journal)
+		assert.NoFileExists(t, f.store)
 	}
 }
 
 func TestAllWhoWereDeletedSince(t *testing.T) {
 	t.Parallel()
-	c := newCommand(t)
+	f := newFixture(t)
 	for id, at := range map[string]time.Time{"old": time.Now().Add(-60 * time.Hour), "new": time.Now().Add(-time.Hour)} {
-		c.backend.AddUser(flashbacktest.User{ID: id, DeletedAt: &at})
+		f.backend.AddUser(flashbacktest.User{ID: id, DeletedAt: &at})
 	}
 	for _, since := range []string{"48h", time.Now().Add(-30 * time.Hour).Format(time.DateOnly), time.Now().Add(-2 * time.Hour).Format(time.RFC3339)} {
-		status, stdout, stderr, err := c.run(t.Context(), "-deleted-since", since, "-dry-run")
+		status, stdout, stderr, err := f.run(t.Context(), "-deleted-since", since, "-dry-run")
 		require.NoError(t, err)
 		assert.Equal(t, allActive, status)
 		assert.Equal(t, "new\n", stdout)
-		assert.Contains(t, stderr, "would be activated: 1\n")
+		assert.Contains(t, stderr, "would be activated: 1, of 1.")
 	}
-	assert.NoFileExists(t, c.journal, "a dry run leaves nothing")
-	for _, request := range c.backend.Requests() {
+	assert.NoFileExists(t, f.store, "a dry run leaves nothing")
+	for _, request := range f.backend.Requests() {
 		assert.Equal(t, "GET", request.Method)
 	}
-	status, _, _, err := c.run(t.Context(), "-deleted-since", "48h")
+	status, _, _, err := f.run(t.Context(), "-deleted-since", "48h")
 	require.NoError(t, err)
 	assert.Equal(t, allActive, status)
-	assert.Equal(t, map[string]verdict{"new": activated}, c.verdicts())
+	assert.Equal(t, map[string]verdict{"new": activated}, f.verdicts())
 }
 
 func TestAListThatIsNotWholeIsRefused(t *testing.T) {
 	t.Parallel()
-	c := newCommand(t)
-	c.backend.Script(flashbacktest.Respond(200, `{"success":true,"data":[{"id":"a","deletedAt":"2026-01-01T00:00:00.000Z"}],"total":2}`))
-	status, _, _, err := c.run(t.Context(), "-deleted-since", "1000000h")
+	f := newFixture(t)
+	f.backend.Script(flashbacktest.Respond(200, `{"success":true,"data":[{"id":"a","deletedAt":"2026-01-01T00:00:00.000Z"}],"total":2}`))
+	status, _, _, err := f.run(t.Context(), "-deleted-since", "1000000h")
 	require.ErrorContains(t, err, "1 of 2 users")
 	assert.Equal(t, couldNot, status)
 }
 
 func TestACtrlCFinishesWhatIsBegun(t *testing.T) {
 	t.Parallel()
-	c := newCommand(t)
-	ctx, stop := context.WithCancel(t.Context())
-	for i := range 20 {
-		c.backend.AddDeletedUser(fmt.Sprint(i))
-		c.stdin += fmt.Sprintln(i)
-	}
-	c.backend.ScriptFor("0", flashbacktest.Respond(503, ""), flashbacktest.LoseResponse(flashbacktest.CutResponse))
-	c.backend.ScriptFor("1", flashbacktest.Fault{Delay: 100 * time.Millisecond})
-	time.AfterFunc(20*time.Millisecond, stop)
-	status, _, stderr, err := c.run(ctx, "-ids", "-", "-workers", "2")
-	require.NoError(t, err)
-	assert.Equal(t, somethingDue, status)
-	assert.Contains(t, stderr, "finishing what is begun")
-	assert.Contains(t, stderr, "To go on: bulk -journal "+strconv.Quote(c.journal))
-	for id, v := range c.verdicts() {
-		user, _ := c.backend.User(id)
-		assert.Equal(t, v.active(), !user.Deleted(), "%s: %s", id, v)
-	}
-	status, _, _, err = c.run(t.Context())
-	require.NoError(t, err)
-	assert.Equal(t, allActive, status)
+	onEachStore(t, func(t *testing.T, f *fixture) {
+		ctx, stop := context.WithCancel(t.Context())
+		for i := range 200 {
+			f.backend.AddDeletedUser(fmt.Sprint(i))
+			f.stdin += fmt.Sprintln(i)
+		}
+		f.backend.LimitRate(100, 1)
+		f.backend.Decide(func(*http.Request) flashbacktest.Fault {
+			stop()
+			return flashbacktest.None()
+		})
+		status, _, stderr, err := f.run(ctx, "-ids", "-")
+		require.NoError(t, err)
+		assert.Equal(t, somethingDue, status)
+		assert.Contains(t, stderr, "Finishing what is begun.")
+		assert.Contains(t, stderr, "To go on, run the same command again.")
+		for id, v := range f.verdicts() {
+			user, _ := f.backend.User(id)
+			assert.Equal(t, v == activated, !user.Deleted(), "%s: %s", id, v)
+		}
+		f.backend.LimitRate(0, 0)
+		status, _, _, err = f.run(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, allActive, status)
+	})
 }
 
-func TestATokenThatIsNotAcceptedEndsTheRun(t *testing.T) {
+func TestTwoAtOnceShareAStore(t *testing.T) {
 	t.Parallel()
-	c := newCommand(t)
-	c.env["FLASHBACK_ACCESS_TOKEN"] = "another-token"
-	for i := range 100 {
-		c.stdin += fmt.Sprintln(i)
+	onEachStore(t, func(t *testing.T, f *fixture) {
+		for i := range 500 {
+			f.backend.AddDeletedUser(fmt.Sprint(i))
+			f.stdin += fmt.Sprintln(i)
+		}
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				status, stdout, _, err := f.run(t.Context(), "-ids", "-")
+				assert.NoError(t, err)
+				assert.Equal(t, allActive, status)
+				assert.Contains(t, stdout, "    500  activated")
+			})
+		}
+		both.Wait()
+		assert.Len(t, f.backend.Requests(), 500)
+	})
+}
+
+func TestAWrongBaseURLOrTokenEndsTheRun(t *testing.T) {
+	t.Parallel()
+	page := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(page.Close)
+	for _, tt := range []struct{ url, token, says string }{
+		{"http://127.0.0.1:1", "", "the backend can't be reached; check the network and FLASHBACK_BASE_URL"},
+		{page.URL, "", "this is not the API; check FLASHBACK_BASE_URL"},
+		{"/v1", "", "this is not the API; check FLASHBACK_BASE_URL"},
+		{"", "another-token", "the access token is not accepted"},
+	} {
+		f := newFixture(t)
+		for i := range 50 {
+			f.backend.AddDeletedUser(fmt.Sprint(i))
+			f.stdin += fmt.Sprintln(i)
+		}
+		good := maps.Clone(f.env)
+		if f.env["FLASHBACK_BASE_URL"] = tt.url; strings.HasPrefix(tt.url, "/") || tt.url == "" {
+			f.env["FLASHBACK_BASE_URL"] = f.backend.URL + tt.url
+		}
+		f.env["FLASHBACK_ACCESS_TOKEN"] = cmp.Or(tt.token, f.backend.Token())
+		status, _, _, err := f.run(t.Context(), "-ids", "-")
+		require.ErrorContains(t, err, tt.says)
+		assert.ErrorContains(t, err, f.env["FLASHBACK_BASE_URL"])
+		assert.Equal(t, couldNot, status)
+		assert.Less(t, len(f.backend.Requests()), 40)
+		f.env = good
+		status, _, _, err = f.run(t.Context(), "-ids", "-")
+		require.NoError(t, err)
+		assert.Equal(t, allActive, status, "no user was given up")
 	}
-	status, _, _, err := c.run(t.Context(), "-ids", "-", "-workers", "1")
-	require.ErrorContains(t, err, "access token is not accepted")
-	assert.Equal(t, couldNot, status)
-	assert.Less(t, len(c.backend.Requests()), 5)
-	path := filepath.Join(t.TempDir(), "token")
-	require.NoError(t, os.WriteFile(path, []byte(c.backend.Token()+"\n"), 0o600))
-	for i := range 100 {
-		c.backend.AddDeletedUser(fmt.Sprint(i))
-	}
-	status, _, _, err = c.run(t.Context(), "-token-file", path)
-	require.NoError(t, err)
-	assert.Equal(t, allActive, status)
 }
 
 func TestASessionOutlivesItsToken(t *testing.T) {
 	t.Parallel()
-	c := newCommand(t)
-	c.backend.AddUser(flashbacktest.User{ID: "jane", Email: "jane@example.com", Password: "Passw0rd", Role: flashback.RoleOwner})
+	f := newFixture(t)
+	f.backend.AddUser(flashbacktest.User{ID: "jane", Email: "jane@example.com", Password: "Passw0rd", Role: flashback.RoleOwner})
 	path := filepath.Join(t.TempDir(), "session.json")
 	session, err := flashback.Login(t.Context(), "jane@example.com", flashback.NewSecret("Passw0rd"),
-		c.backend.Options(flashback.WithTokenStore(tokenfile.New(path)))...)
+		f.backend.Options(flashback.WithTokenStore(tokenfile.New(path)))...)
 	require.NoError(t, err)
-	c.backend.RevokeToken(session.Tokens().Access.Reveal())
-	c.backend.AddDeletedUser("user-1")
-	c.stdin = "user-1\n"
-	status, _, _, err := c.run(t.Context(), "-token-file", path, "-ids", "-")
+	f.backend.RevokeToken(session.Tokens().Access.Reveal())
+	f.backend.AddDeletedUser("user-1")
+	f.stdin = "user-1\n"
+	status, _, _, err := f.run(t.Context(), "-token-file", path, "-ids", "-")
 	require.NoError(t, err)
 	assert.Equal(t, allActive, status)
 	renewed, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.NotContains(t, string(renewed), session.Tokens().Refresh.Reveal())
+}
+
+func TestATokenFileIsReadAgain(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	path := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(path, []byte(f.backend.Token()+"\n"), 0o600))
+	f.env = map[string]string{"FLASHBACK_BASE_URL": f.backend.URL}
+	for i := range 100 {
+		f.backend.AddDeletedUser(fmt.Sprint(i))
+		f.stdin += fmt.Sprintln(i)
+	}
+	n, once := 0, sync.OnceFunc(func() {
+		assert.NoError(t, os.WriteFile(path, []byte(f.backend.Token()), 0o600))
+	})
+	f.backend.Decide(func(*http.Request) flashbacktest.Fault {
+		switch n++; {
+		case n > 50 && n < 63:
+			return flashbacktest.Respond(401, "")
+		case n == 63:
+			once()
+		}
+		return flashbacktest.None()
+	})
+	status, _, stderr, err := f.run(t.Context(), "-ids", "-", "-token-file", path)
+	require.NoError(t, err)
+	assert.Equal(t, allActive, status)
+	assert.Contains(t, stderr, "Paused: the access token is not accepted")
+	assert.Contains(t, stderr, "The backend can be used again.")
 }
 
 func TestBadUseIsRefused(t *testing.T) {
@@ -251,177 +394,96 @@ func TestBadUseIsRefused(t *testing.T) {
 		{[]string{"-ids", "no-such-file"}, "no-such-file"},
 		{[]string{"-token-file", "no-such-file"}, "no-such-file"},
 		{nil, "give -ids or -deleted-since"},
+		{[]string{"export", "user-1"}, "takes -store alone"},
+		{[]string{"-ui", "256.0.0.1:1", "-ids", "-"}, "-ui"},
 	} {
-		c := newCommand(t)
-		status, _, _, err := c.run(t.Context(), tt.args...)
+		f := newFixture(t)
+		status, _, _, err := f.run(t.Context(), tt.args...)
 		require.ErrorContains(t, err, tt.says)
 		assert.Equal(t, couldNot, status)
-		assert.Empty(t, c.backend.Requests())
+		assert.Empty(t, f.backend.Requests())
 	}
-	c := newCommand(t)
-	c.env = nil
-	_, _, _, err := c.run(t.Context())
+	f := newFixture(t)
+	f.env = nil
+	_, _, _, err := f.run(t.Context())
 	require.ErrorContains(t, err, "FLASHBACK_ACCESS_TOKEN")
-	_, _, stderr, err := c.run(t.Context(), "-h")
+	_, _, stderr, err := f.run(t.Context(), "-h")
 	require.ErrorIs(t, err, flag.ErrHelp)
 	assert.Contains(t, stderr, "-deleted-since")
 }
 
-const backendName = "https://backend.example"
-
-func TestAJournalOutlivesWhatWasHalfWritten(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "journal")
-	j, err := openJournal(path, backendName, false)
-	require.NoError(t, err)
-	require.NoError(t, j.plan([]string{"a", "b", "a"}, false))
-	require.NoError(t, j.append(entry{ID: "a", Verdict: activated}))
-	_, err = openJournal(path, backendName, false)
-	require.ErrorContains(t, err, "in use by another run")
-	j.close()
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
-	require.NoError(t, err)
-	_, err = f.WriteString(`{"id":"b","verdict":"activ`)
-	require.NoError(t, errors.Join(err, f.Close()))
-
-	j, err = openJournal(path, backendName, false)
-	require.NoError(t, err)
-	assert.Equal(t, []string{"b"}, j.due())
-	require.NoError(t, j.append(entry{ID: "b", Verdict: recovered}))
-	j.close()
-	j, err = openJournal(path, backendName, true)
-	require.NoError(t, err)
-	assert.Empty(t, j.due())
-	assert.True(t, j.whole)
-	assert.Len(t, j.ids, 2)
-	j.close()
-	_, err = openJournal(path, "the demo", false)
-	require.ErrorContains(t, err, "about the users of "+backendName)
-}
-
-func TestAPlanThatWasCutIsNotForTheWhole(t *testing.T) {
-	t.Parallel()
-	c := newCommand(t)
-	j, err := openJournal(c.journal, c.backend.URL, false)
-	require.NoError(t, err)
-	require.NoError(t, j.plan([]string{"a", "b"}, false))
-	j.close()
-	text, err := os.ReadFile(c.journal)
-	require.NoError(t, err)
-	lines := strings.SplitAfter(string(text), "\n")
-	require.NoError(t, os.WriteFile(c.journal, []byte(lines[0]+lines[1]), 0o600))
-	for _, id := range []string{"a", "b"} {
-		c.backend.AddDeletedUser(id)
-	}
-	status, _, _, err := c.run(t.Context())
-	require.ErrorContains(t, err, "does not have all users")
-	assert.Equal(t, couldNot, status)
-	assert.Empty(t, c.backend.Requests())
-	c.stdin = "a\nb"
-	status, _, _, err = c.run(t.Context(), "-ids", "-")
-	require.NoError(t, err)
-	assert.Equal(t, allActive, status)
-	assert.Equal(t, map[string]verdict{"a": activated, "b": activated}, c.verdicts())
-}
-
-func TestWhatIsNoJournalIsLeftAlone(t *testing.T) {
-	t.Parallel()
-	journal, err := json.Marshal(header{format, backendName})
-	require.NoError(t, err)
-	for _, text := range []string{
-		"a letter\n", "a secret", "{}", `{"id":"u","email":"x"}` + "\n", `{"id":"u","verdict":"activated"}` + "\n",
-		string(journal) + "\n" + `{"id":"u","verdict":"none"}` + "\n", string(journal) + "\n" + `{"verdict":"activated"}` + "\n", string(journal) + "\n\x00\x00\n",
-	} {
-		path := filepath.Join(t.TempDir(), "other")
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		for _, dryRun := range []bool{true, false} {
-			_, err := openJournal(path, backendName, dryRun)
-			require.ErrorContains(t, err, "give another file with -journal", text)
-		}
-		left, err := os.ReadFile(path)
-		require.NoError(t, err)
-		assert.Equal(t, text, string(left))
-	}
-	for _, begun := range []string{"", string(journal[:5]), string(journal), string(journal) + "\n", string(journal) + "\n" + `{"id`} {
-		path := filepath.Join(t.TempDir(), "begun")
-		require.NoError(t, os.WriteFile(path, []byte(begun), 0o600))
-		j, err := openJournal(path, backendName, false)
-		require.NoError(t, err, begun)
-		require.NoError(t, j.plan([]string{"a"}, false))
-		j.close()
-		j, err = openJournal(path, backendName, true)
-		require.NoError(t, err, begun)
-		assert.Equal(t, []string{"a"}, j.due())
-		j.close()
-	}
-	_, err = openJournal("/dev/null", backendName, false)
-	require.ErrorContains(t, err, "no regular file")
-}
-
-func TestAnUnknownOutcomeIsNotForgotten(t *testing.T) {
-	t.Parallel()
-	for _, err := range []error{flashback.ErrForbidden, flashback.ErrServer, flashback.ErrRateLimited, flashback.ErrUnauthorized, flashback.ErrNotFound} {
-		assert.Equal(t, unknown, judge(unknown, nil, &flashback.Error{Err: err}))
-	}
-	assert.Equal(t, recovered, judge(unknown, nil, &flashback.Error{Err: flashback.ErrUserNotDeleted}))
-	assert.Equal(t, alreadyActive, judge(planned, nil, &flashback.Error{Err: flashback.ErrUserNotDeleted}))
-	assert.Equal(t, notFound, judge(planned, nil, &flashback.Error{Err: flashback.ErrNotFound, Message: "User not found"}))
-	assert.Equal(t, failed, judge(planned, nil, &flashback.Error{Err: flashback.ErrNotFound, Message: "Cannot POST"}), "the path may be wrong")
-}
-
-func TestAJournalThatCannotBeWrittenEndsTheRun(t *testing.T) {
-	t.Parallel()
-	j, err := openJournal(filepath.Join(t.TempDir(), "journal"), backendName, false)
-	require.NoError(t, err)
-	ids := make([]string, 100)
-	for i := range ids {
-		ids[i] = fmt.Sprint(i)
-	}
-	require.NoError(t, j.plan(ids, false))
-	j.close()
-	users := &counter{}
-	w := &work{users: users, journal: j, workers: 1, bar: newProgress(io.Discard, 0)}
-	require.ErrorContains(t, w.all(t.Context(), j.due()), "journal can't be written")
-	assert.Less(t, users.n, 10)
-}
-
-type counter struct{ n int }
-
-func (c *counter) Activate(context.Context, string) (*flashback.Activation, error) {
-	c.n++
-	return &flashback.Activation{}, nil
-}
-
-// The command is killed at random moments, as often as it takes.
-func TestKilledAndRunAgainNothingIsLost(t *testing.T) {
+func TestAStoreThatIsNotOursIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	program, path := filepath.Join(dir, "bulk"), filepath.Join(dir, "journal")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
-	require.NoError(t, err, string(out))
-	const users, kills = 600, 10
-	start := func(ctx context.Context) *exec.Cmd {
-		return exec.CommandContext(ctx, program, "-demo", "-demo-users", fmt.Sprint(users), "-journal", path)
+	at := func(name string) string { return filepath.Join(dir, name) }
+	require.NoError(t, os.WriteFile(at("letter"), []byte(strings.Repeat("Dear John, ", 100)), 0o600))
+	for name, statement := range map[string]string{
+		"others": "CREATE TABLE letters (id int)",
+		"newer":  "INSERT INTO river_migration (line, version) SELECT 'main', version + 100 FROM river_migration",
+		"kinds":  "INSERT INTO river_job (kind, max_attempts) VALUES ('send_letter', 1)",
+	} {
+		s, err := openStore(t.Context(), at(name), true)
+		require.NoError(t, err)
+		_, err = s.db.ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+		s.close()
 	}
-	for range kills {
-		ctx, kill := context.WithTimeout(t.Context(), rand.N(200*time.Millisecond))
-		_ = start(ctx).Run() // with SIGKILL at its end
-		kill()
+	for name, says := range map[string]string{
+		at("letter"): "not a database", at("others"): "another program's", at("newer"): "newer version", at("kinds"): "another program's",
+		dir: "give another -store", at("missing/store"): "give another -store", "mysql://host/db": "give another -store",
+		"postgres://user:secret@127.0.0.1:1/db": "postgres://127.0.0.1:1/db can't be used", "postgres://user:secret@host:port/db": "-store",
+	} {
+		f := newFixture(t)
+		f.store, f.stdin = name, "user-1\n"
+		before, _ := os.ReadFile(name)
+		status, _, _, err := f.run(t.Context(), "-ids", "-")
+		require.ErrorContains(t, err, says, name)
+		assert.NotContains(t, err.Error(), "secret")
+		assert.Equal(t, couldNot, status)
+		assert.Empty(t, f.backend.Requests())
+		after, _ := os.ReadFile(name)
+		assert.Equal(t, before, after)
 	}
-	require.Eventually(t, func() bool { return start(t.Context()).Run() == nil }, time.Minute, time.Millisecond, "an exit status of 0, at last")
+}
 
-	text, err := os.ReadFile(path + ".backend")
-	require.NoError(t, err)
-	assert.Len(t, strings.Fields(string(text)), users, "all are active")
-	c := &command{t: t, journal: path}
-	settled := map[string]int{}
-	for _, e := range c.entries() {
-		if e.Verdict.settled() {
-			settled[e.ID]++
-		}
-	}
-	assert.Len(t, settled, users)
-	for id, n := range settled {
-		assert.Equal(t, 1, n, id)
-	}
+func TestThePageIsServed(t *testing.T) {
+	t.Parallel()
+	onEachStore(t, func(t *testing.T, f *fixture) {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		address := listener.Addr().String()
+		require.NoError(t, listener.Close())
+		looked := make(chan string, 1)
+		f.backend.AddDeletedUser("user-1")
+		f.stdin = "user-1\n"
+		f.backend.Decide(func(*http.Request) flashbacktest.Fault {
+			var bodies strings.Builder
+			for _, path := range []string{"/", "/api/jobs?state=running"} {
+				response, err := http.Get("http://" + address + path)
+				if assert.NoError(t, err) {
+					body, err := io.ReadAll(response.Body)
+					assert.NoError(t, errors.Join(err, response.Body.Close()))
+					bodies.Write(body)
+				}
+			}
+			request, err := http.NewRequest(http.MethodPost, "http://"+address+"/api/jobs/cancel", strings.NewReader(`{"ids":["1"]}`))
+			assert.NoError(t, err)
+			request.Header.Set("Origin", "http://elsewhere.example")
+			response, err := http.DefaultClient.Do(request)
+			if assert.NoError(t, err) {
+				assert.Equal(t, http.StatusForbidden, response.StatusCode, "other pages can't change jobs")
+				assert.NoError(t, response.Body.Close())
+			}
+			looked <- bodies.String()
+			return flashbacktest.None()
+		})
+		status, _, _, err := f.run(t.Context(), "-ids", "-", "-ui", address)
+		require.NoError(t, err)
+		assert.Equal(t, allActive, status)
+		body := <-looked
+		assert.Contains(t, body, "<title>River UI</title>")
+		assert.Contains(t, body, `"id":"user-1"`)
+		_, err = http.Get("http://" + address)
+		require.Error(t, err, "it ends with the run")
+	})
 }

@@ -4,75 +4,60 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
-// progress is a bar on a terminal, and a line now and then elsewhere.
+// progress is a bar on a terminal, and a line now and then elsewhere. It shows what all
+// processes do together.
 type progress struct {
 	out io.Writer
-	bar *progressbar.ProgressBar // nil elsewhere
+	of  int
+	bar bool
 
 	mu        sync.Mutex
-	n, of     int
-	begun, at time.Time
+	first     int       // due at first
+	begun, at time.Time // and when the last line was written
 }
 
-const between = 5 * time.Second // two lines
-
-func newProgress(out io.Writer, of int) *progress {
-	p := &progress{out: out, of: of, begun: time.Now(), at: time.Now()}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) && of > 0 {
-		p.bar = progressbar.NewOptions(of,
-			progressbar.OptionSetWriter(out),
-			progressbar.OptionSetDescription("activating"),
-			progressbar.OptionSetItsString("users"),
-			progressbar.OptionShowIts(),
-			progressbar.OptionShowCount(),
-			progressbar.OptionSetWidth(32),
-			progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░"}),
-		)
-	}
-	return p
+func newProgress(out io.Writer, of, due int) *progress {
+	f, ok := out.(*os.File)
+	return &progress{out: out, of: of, bar: ok && term.IsTerminal(int(f.Fd())), first: due, begun: time.Now(), at: time.Now()}
 }
 
-// more adds to what is to be done.
-func (p *progress) more(n int) {
+// update shows how many users are due. At a rate limit the rate is what the limit lets
+// through.
+func (p *progress) update(due int, throttled bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.of += n
-	if p.bar != nil && n > 0 {
-		p.bar.ChangeMax(p.of)
+	p.of, p.first = max(p.of, due), max(p.first, due) // another process may add some
+	rate := float64(p.first-due) / time.Since(p.begun).Seconds()
+	text := fmt.Sprintf("%d of %d users, %.0f a second", p.of-due, p.of, rate)
+	if throttled {
+		text += " (the rate limit)"
 	}
-}
-
-func (p *progress) done() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.n++
-	if p.bar != nil {
-		_ = p.bar.Add(1) // a terminal that is gone is no reason to stop
-		return
+	if rate > 0 {
+		text += fmt.Sprintf(", %v left", time.Duration(float64(due)/rate*float64(time.Second)).Round(time.Second))
 	}
-	if time.Since(p.at) >= between {
+	const width, between = 24, 5 * time.Second
+	switch full := width * (p.of - due) / max(p.of, 1); {
+	case p.bar:
+		fmt.Fprintf(p.out, "\r%s%s %s\x1b[K", strings.Repeat("█", full), strings.Repeat("░", width-full), text)
+	case time.Since(p.at) >= between:
 		p.at = time.Now()
-		p.line()
+		fmt.Fprintln(p.out, text)
 	}
 }
 
-func (p *progress) line() {
-	rate := float64(p.n) / time.Since(p.begun).Seconds()
-	left := time.Duration(float64(p.of-p.n) / rate * float64(time.Second)).Round(time.Second)
-	fmt.Fprintf(p.out, "%d of %d users, %.0f a second, %v left\n", p.n, p.of, rate, left)
-}
-
-func (p *progress) finish() {
-	if p.bar != nil {
-		_ = p.bar.Exit()
-		fmt.Fprintln(p.out)
+// say writes a line of its own.
+func (p *progress) say(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar {
+		fmt.Fprint(p.out, "\r\x1b[K")
 	}
+	fmt.Fprintf(p.out, format+"\n", args...)
 }

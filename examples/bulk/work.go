@@ -2,86 +2,104 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"maps"
-	"slices"
+	"math/rand/v2"
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
-// work activates users.
-type work struct {
-	users interface {
-		Activate(ctx context.Context, userID string) (*flashback.Activation, error)
-	}
-	journal *journal
-	workers int
-	bar     *progress
+const (
+	jobTimeout = 30 * time.Second // for a call, with its wait for the rate limit
+	// A job that has run for so long is a killed process's, and another takes it. If it
+	// isn't, the user is activated twice, which does no harm.
+	rescueAfter = time.Minute
+	maxAttempts = 12 // with the waits in between they take some six minutes
+	longestWait = time.Minute
+)
+
+// verdict is what is known of a user.
+type verdict string
+
+const (
+	unknown verdict = "unknown" // it may have been activated
+	failed  verdict = "failed"  // it was not, and may be next time
+
+	activated     verdict = "activated"
+	recovered     verdict = "recovered"
+	alreadyActive verdict = "already active"
+
+	notFound  verdict = "not found"
+	invalid   verdict = "invalid" // no user can have this ID
+	refused   verdict = "refused"
+	forbidden verdict = "forbidden" // so with another token
+)
+
+// output is what is recorded of a job.
+type output struct {
+	Verdict verdict `json:"verdict"`
+	Error   string  `json:"error,omitempty"`
 }
 
-// all activates the users, and then once more those of whom it is not known whether
-// they were. When ctx ends, it begins no further one and finishes what it has begun.
-func (w *work) all(ctx context.Context, ids []string) error {
-	if err := w.pass(ctx, ids); err != nil {
+// worker works the jobs.
+type worker struct {
+	river.WorkerDefaults[activate]
+
+	users    *flashback.UsersService
+	probe    *flashback.UsersService // without retries
+	gate     *gate
+	stopping context.Context //nolint:containedctx // A job's own outlives it.
+}
+
+func (w *worker) Work(ctx context.Context, job *river.Job[activate]) error {
+	waiting, cancel := context.WithTimeout(ctx, jobTimeout*2/3) // the rest is the call's
+	defer cancel()
+	defer context.AfterFunc(w.stopping, cancel)()
+	probe, err := w.gate.wait(waiting, job.Args.ID)
+	if err != nil {
+		return river.JobSnooze(time.Second)
+	}
+	users := w.users
+	if probe {
+		users = w.probe
+	}
+	activation, err := users.Activate(ctx, job.Args.ID)
+	w.gate.done(err)
+	out := output{Verdict: judge(before(job.JobRow), activation, err)}
+	if err != nil && !errors.Is(err, flashback.ErrUserNotDeleted) {
+		out.Error = err.Error()
+	}
+	if err := river.RecordOutput(ctx, out); err != nil {
 		return err
 	}
-	again := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return w.journal.of(id) != unknown })
-	w.bar.more(len(again))
-	return w.pass(ctx, again)
-}
-
-func (w *work) pass(ctx context.Context, ids []string) error {
-	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
-	group.SetLimit(w.workers)
-	for _, id := range ids {
-		if ctx.Err() != nil || failed.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			if ctx.Err() == nil && failed.Err() == nil {
-				return w.one(context.WithoutCancel(ctx), id)
-			}
-			return nil
-		})
+	switch out.Verdict {
+	case activated, recovered, alreadyActive:
+		return nil
+	case notFound, invalid, refused, forbidden:
+		return river.JobCancel(err)
+	case unknown, failed:
 	}
-	return group.Wait()
-}
-
-func (w *work) one(ctx context.Context, id string) error {
-	activation, err := w.users.Activate(ctx, id)
-	e := entry{Time: time.Now().UTC(), ID: id, Verdict: judge(w.journal.of(id), activation, err)}
-	var failure *flashback.Error
-	switch {
-	case err == nil:
-		e.Attempts = activation.Attempts
-	case errors.As(err, &failure):
-		e.Attempts, e.Error = failure.Attempts, err.Error()
+	outage, _ := w.gate.state()
+	if failure := (*flashback.Error)(nil); errors.As(err, &failure) && errors.Is(err, flashback.ErrRateLimited) {
+		return river.JobSnooze(max(failure.RetryAfter, time.Second))
+	} else if outage && !probe && blame(err) != "" {
+		return river.JobSnooze(probeEvery) // that was no attempt of its own
 	}
-	if err := w.journal.append(e); err != nil {
-		return err
-	}
-	w.bar.done()
-	if errors.Is(err, flashback.ErrUnauthorized) {
-		return fmt.Errorf("the access token is not accepted: %w", err) // by nobody's call
-	}
-	return nil
+	return err
 }
 
 // judge is the table of verdicts.
 func judge(before verdict, activation *flashback.Activation, err error) verdict {
 	switch {
-	case err == nil && activation.Recovered:
+	case err == nil && activation.Recovered, errors.Is(err, flashback.ErrUserNotDeleted) && before == unknown:
 		return recovered
 	case err == nil:
 		return activated
-	case errors.Is(err, flashback.ErrUserNotDeleted) && before == unknown:
-		return recovered
 	case errors.Is(err, flashback.ErrUserNotDeleted):
 		return alreadyActive
 	case errors.Is(err, flashback.ErrInvalidArgument):
@@ -92,28 +110,31 @@ func judge(before verdict, activation *flashback.Activation, err error) verdict 
 		return notFound
 	case errors.Is(err, flashback.ErrForbidden):
 		return forbidden
+	case errors.Is(err, flashback.ErrBadRequest), errors.Is(err, flashback.ErrConflict):
+		return refused
 	}
 	return failed
 }
 
-// isNotFound tells the documented answer from that of a server that knows no such
-// path, which would settle every user for good.
-func isNotFound(err error) bool {
-	var failure *flashback.Error
-	return errors.Is(err, flashback.ErrNotFound) && errors.As(err, &failure) && strings.EqualFold(failure.Message, "User not found")
-}
-
-// summary counts the users by verdict.
-func summary(out io.Writer, j *journal) {
-	counts := map[verdict]int{}
-	for _, v := range j.latest {
-		counts[v]++
-	}
-	for _, v := range slices.Sorted(maps.Keys(counts)) {
-		fmt.Fprintf(out, "%7d  %s\n", counts[v], v)
-		if why := j.why[v]; why != "" && !v.active() {
-			fmt.Fprintf(out, "         such as: %s\n", why)
+// before is what is known from earlier attempts. One that a killed process began may
+// have been applied, too.
+func before(job *rivertype.JobRow) verdict {
+	for _, e := range job.Errors {
+		if strings.HasPrefix(e.Error, "Stuck job rescued") {
+			return unknown
 		}
 	}
-	fmt.Fprintf(out, "%7d  users\n", len(j.ids))
+	var metadata struct {
+		Output output `json:"output"`
+	}
+	_ = json.Unmarshal(job.Metadata, &metadata) // River wrote it
+	return metadata.Output.Verdict
+}
+
+// retryPolicy doubles the wait with each attempt that has failed.
+type retryPolicy struct{}
+
+func (retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
+	wait := min(time.Second<<min(len(job.Errors), 10), longestWait)
+	return time.Now().Add(wait + rand.N(wait/4)) //nolint:gosec // No secret.
 }
