@@ -22,13 +22,12 @@ const (
 	// DefaultBaseURL is the documented address of the Flashback backend.
 	DefaultBaseURL = "https://backend.flashback.tech"
 
-	// Version is the version of this package. Every request has it in its User-Agent.
+	// Version is this package's, and in the User-Agent.
 	Version = "0.2.0"
 )
 
-// Client calls the Flashback API with one access token. It is safe for concurrent
-// use. Make one and keep it: its calls share connections, rate limits and a retry budget.
-// Printing it shows no token.
+// Client calls the Flashback API. It is safe for concurrent use. Make one and keep it: its
+// calls share connections, rate limits and a retry budget.
 type Client struct {
 	Organization *OrganizationService
 
@@ -52,9 +51,9 @@ type settings struct {
 	plaintext bool
 }
 
-// NewClient returns a client that authenticates with accessToken, the bare token without
-// "Bearer ". With [WithTokenSource], accessToken must be "". NewClient sends nothing. Its
-// errors match [ErrInvalidArgument].
+// NewClient returns a client that authenticates with accessToken, which is "" with
+// [WithTokenSource] or [WithSession]. It sends nothing. Its errors match
+// [ErrInvalidArgument].
 func NewClient(accessToken string, opts ...Option) (*Client, error) {
 	return newSettings(accessToken).client("NewClient", opts)
 }
@@ -80,8 +79,8 @@ func newSettings(accessToken string) *settings {
 	return s
 }
 
-// With returns a copy of the client with other options. The two share connections, rate
-// limits and the retry budget, unless an option replaces them.
+// With returns a copy with other options. It shares connections, rate limits and the retry
+// budget, unless an option replaces them.
 func (c *Client) With(opts ...Option) (*Client, error) {
 	if c == nil || c.settings == nil {
 		return nil, invalid("With", "", errNoClient)
@@ -95,8 +94,8 @@ func (c *Client) With(opts ...Option) (*Client, error) {
 	}))
 }
 
-// CloseIdleConnections closes the connections that no call uses. A client that nothing
-// refers to any more closes its own.
+// CloseIdleConnections closes the connections that no call uses, as a client does by itself
+// once nothing refers to it.
 func (c *Client) CloseIdleConnections() {
 	if c == nil || c.settings == nil {
 		return
@@ -168,8 +167,7 @@ func checkToken(token string) error {
 	return nil
 }
 
-// NewTransport returns a transport like the client's own, to change or wrap it. It
-// keeps up to 512 idle connections to a host, and notices a dead HTTP/2 connection.
+// NewTransport returns a transport like the client's own, to change or wrap.
 func NewTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,

@@ -26,25 +26,20 @@ import (
 var (
 	// ErrBadRequest is a 400 or 422 with an envelope (see [ErrUnexpectedResponse]).
 	ErrBadRequest = errors.New("bad request")
-	// ErrUserNotDeleted is Activate's documented 400 "User is not deleted": the user was
-	// active before the call. It also matches [ErrBadRequest], as do the next three.
-	ErrUserNotDeleted = fmt.Errorf("user not deleted (%w)", ErrBadRequest)
-	// ErrSelfDeletion is Delete's documented 400 "Cannot delete yourself".
-	ErrSelfDeletion = fmt.Errorf("cannot delete yourself (%w)", ErrBadRequest)
-	// ErrRoleCombination is Update's documented 400 "Invalid role combination".
+	// The documented 400s of Activate ("User is not deleted": active before the call), Delete,
+	// Update, and Update of the organization. Each matches [ErrBadRequest].
+	ErrUserNotDeleted  = fmt.Errorf("user not deleted (%w)", ErrBadRequest)
+	ErrSelfDeletion    = fmt.Errorf("cannot delete yourself (%w)", ErrBadRequest)
 	ErrRoleCombination = fmt.Errorf("invalid role combination (%w)", ErrBadRequest)
-	// ErrNoFields is the organization's documented 400 "No valid fields to update".
-	ErrNoFields = fmt.Errorf("no valid fields to update (%w)", ErrBadRequest)
+	ErrNoFields        = fmt.Errorf("no valid fields to update (%w)", ErrBadRequest)
 	// ErrUnauthorized is a 401: the token is bad or has expired.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrSessionLost is a refresh token that the server refuses: nothing gets tokens any
-	// more but another login. It may have been spent by an attempt whose response was lost.
-	// It matches [ErrUnauthorized] too.
+	// ErrSessionLost is a refresh token that the server refuses, perhaps since a lost response
+	// spent it: log in again. It matches [ErrUnauthorized].
 	ErrSessionLost = fmt.Errorf("the session may be lost: log in again (%w)", ErrUnauthorized)
-	// ErrForbidden is a 403 with an envelope: the caller's role is too low, or the user
-	// is in another organization.
+	// ErrForbidden is a 403 with an envelope: too low a role, or another organization.
 	ErrForbidden = errors.New("forbidden")
-	// ErrNotFound is a 404 with an envelope: there is no such user.
+	// ErrNotFound is a 404 with an envelope.
 	ErrNotFound = errors.New("not found")
 	// ErrConflict is a 409 with an envelope.
 	ErrConflict = errors.New("conflict")
@@ -53,19 +48,17 @@ var (
 	// ErrServer is a 5xx, or a status outside 100-599.
 	ErrServer = errors.New("server error")
 	// ErrUnexpectedResponse is a redirect, a 4xx without an envelope (a proxy's page, a wrong
-	// base URL), or a 2xx that is no success or lacks what the call reads. Its text says what
-	// was expected and what came. An envelope is a JSON object with a boolean "success", a
-	// "message", or both; in a 4xx or 5xx an "error" or "error_code" will do.
+	// base URL), or a 2xx that is no success or lacks what the call reads. An envelope is a
+	// JSON object with a boolean "success" or a "message", or in a 4xx or 5xx an "error" or
+	// "error_code".
 	ErrUnexpectedResponse = errors.New("unexpected response")
 	// ErrOutcomeUnknown is a failure with [Error].OutcomeUnknown set.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
-	// ErrRetryBudget means that there was no retry because the budget ([WithRetryBudget]) was
-	// empty. The error also matches what failed.
+	// ErrRetryBudget is an empty [WithRetryBudget]. The error also matches what failed.
 	ErrRetryBudget = errors.New("the client's retry budget is empty")
 	// ErrInvalidArgument is an argument that can't be used. Nothing was sent.
 	ErrInvalidArgument = errors.New("invalid argument")
-	// ErrNotSent is for your own http.RoundTripper: return an error that matches it if the
-	// request was not sent, so that the call may be retried.
+	// ErrNotSent is for your own http.RoundTripper to return or wrap if it has sent nothing.
 	ErrNotSent = attempt.ErrNotSent
 )
 
@@ -130,42 +123,39 @@ func unexpected(op *operation, r *call.Response) error {
 	return fmt.Errorf("%w: expected %s, got %s", ErrUnexpectedResponse, op.expects, line(came, 110))
 }
 
-// Error is the error of every failed call; see [errors.As].
+// Error is the error of every failed call.
 type Error struct {
-	// Op is the operation, such as "organization.users.activate".
+	// Op is such as "organization.users.activate".
 	Op string
-	// ID is that of the user or organization; "" for List and Create.
+	// ID is the user's or organization's; "" for List and Create.
 	ID string
 
-	// StatusCode is that of the last response, but for read-backs; 0 if none came.
+	// StatusCode to RequestID are of the last response but read-backs'; 0, "" if none came.
 	StatusCode int
-	// Message is the last response's.
-	Message string
-	// Code is its "error_code".
+	Message    string
+	// Code is "error_code".
 	Code string
-	// Header is that of the last response: at most 64 KiB, no Set-Cookie.
+	// Header is at most 64 KiB, without Set-Cookie; Body is the first 64 KiB.
 	Header http.Header
-	// Body is that of the last response: its first 64 KiB.
-	Body []byte
-	// Method and URL are those of the requests, without user info and query values.
+	Body   []byte
+	// URL has no user info and no query values.
 	Method, URL string
-	// RequestID is from X-Request-Id, or a header like it, of the last response.
+	// RequestID is X-Request-Id, or the like.
 	RequestID string
-	// RetryAfter is the wait that the server asks for; 0 for none.
+	// RetryAfter is how long the server asks to wait.
 	RetryAfter time.Duration
-	// Throttled is how long the call waited because of a rate limit.
+	// Throttled is how long the call waited for rate limits.
 	Throttled time.Duration
-	// Attempts counts the requests, with those of read-backs.
+	// Attempts counts the requests, read-backs too.
 	Attempts int
-	// OutcomeUnknown means that an attempt may have been applied, and that nothing settled
-	// it. Look, or call again if that does no harm; do not report a failure.
+	// OutcomeUnknown means that nothing settled an ambiguous attempt: do not report a failure,
+	// but read what is there, or call again if that does no harm.
 	OutcomeUnknown bool
 
-	// Err is the cause, or several.
 	Err error
 }
 
-// Error is one line of a few hundred characters at most, without secrets.
+// Error is one line of a few hundred characters, without secrets.
 func (e *Error) Error() string {
 	if e == nil {
 		return "<nil>"
@@ -206,10 +196,9 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is matches [ErrOutcomeUnknown] if OutcomeUnknown is set.
+// Is matches [ErrOutcomeUnknown].
 func (e *Error) Is(target error) bool {
 	return target == ErrOutcomeUnknown && e.OutcomeUnknown
 }
@@ -305,12 +294,12 @@ func reason(r call.Reason) error {
 		if r.Cause == nil {
 			return r.Err
 		}
-		return ended{foreign{r.Text, r.Cause}, r.Err}
+		return ended{newForeign(r.Text, r.Cause), r.Err}
 	case call.NoToken, call.NetworkFailed:
 		if lost, ok := r.Err.(lostSessionError); ok { //nolint:errorlint // A source's own error is not it, whatever it wraps.
 			return lost
 		}
-		return foreign{r.Text, r.Err}
+		return newForeign(r.Text, r.Err)
 	case call.WaitTooLong, call.ReadBackFailed:
 	}
 	return errors.New(r.Text)
@@ -330,7 +319,11 @@ func (e ended) Unwrap() error { return e.ctx }
 // the caller's context.
 type foreign struct {
 	text string
-	err  error // nil if it matches nothing
+	err  func() error // a function, since no printer must look into a request that an error holds; of nil if it matches nothing
+}
+
+func newForeign(text string, err error) foreign {
+	return foreign{text, func() error { return err }}
 }
 
 func (f foreign) Error() string { return f.text }
@@ -338,12 +331,12 @@ func (f foreign) Error() string { return f.text }
 func (f foreign) Is(target error) bool {
 	_, isError := target.(*Error)
 	reserved := isError || target == context.Canceled || target == context.DeadlineExceeded || slices.Contains(allKinds, target)
-	return !reserved && errors.Is(f.err, target)
+	return !reserved && errors.Is(f.err(), target)
 }
 
 func (f foreign) As(target any) bool {
 	_, isError := target.(**Error)
-	return !isError && f.err != nil && errors.As(f.err, target)
+	return !isError && errors.As(f.err(), target)
 }
 
 // causes are several causes of one error, on one line.

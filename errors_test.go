@@ -606,13 +606,10 @@ func TestEveryFailureIsAnError(t *testing.T) {
 	t.Parallel()
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	late, stop := context.WithTimeout(context.Background(), -time.Second)
-	t.Cleanup(stop)
-	soon, leave := context.WithTimeout(context.Background(), 40*time.Second)
-	t.Cleanup(leave)
 	for _, tt := range []struct {
 		name      string
 		ctx       context.Context //nolint:containedctx // a row of a table
+		within    time.Duration   // until the deadline; 0: there is none
 		id        string
 		responses []httpmock.Responder
 		opts      []flashback.Option
@@ -620,13 +617,13 @@ func TestEveryFailureIsAnError(t *testing.T) {
 	}{
 		{name: "an empty ID", id: "", want: flashback.ErrInvalidArgument},
 		{name: "a canceled context", ctx: ended, id: "user-1", want: context.Canceled},
-		{name: "a deadline that has passed", ctx: late, id: "user-1", want: context.DeadlineExceeded},
+		{name: "a deadline that has passed", within: -time.Second, id: "user-1", want: context.DeadlineExceeded},
 		{name: "a response", id: "user-1", responses: []httpmock.Responder{says(404, noWay)}, want: flashback.ErrNotFound},
 		{name: "a response of no kind", id: "user-1", responses: []httpmock.Responder{says(409, noWay)}},
 		{name: "no response", id: "user-1", responses: []httpmock.Responder{fails(io.EOF)}, opts: []flashback.Option{flashback.WithMaxRetries(0)}, want: io.EOF},
 		{name: "no response from a transport that says nothing", id: "user-1", responses: []httpmock.Responder{fails(nil)}, opts: []flashback.Option{flashback.WithMaxRetries(0)}, want: flashback.ErrOutcomeUnknown},
 		{name: "an empty budget", id: "user-1", responses: []httpmock.Responder{says(503, "")}, opts: []flashback.Option{flashback.WithRetryBudget(0)}, want: flashback.ErrRetryBudget},
-		{name: "a wait that would outlast the deadline", ctx: soon, id: "user-1", responses: []httpmock.Responder{says(429, "", "Retry-After", "50")}, want: context.DeadlineExceeded},
+		{name: "a wait that would outlast the deadline", within: 40 * time.Second, id: "user-1", responses: []httpmock.Responder{says(429, "", "Retry-After", "50")}, want: context.DeadlineExceeded},
 		{name: "a wait that is too long", id: "user-1", responses: []httpmock.Responder{says(429, "", "Retry-After", "61")}, want: flashback.ErrRateLimited},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -634,6 +631,11 @@ func TestEveryFailureIsAnError(t *testing.T) {
 			ctx := tt.ctx
 			if ctx == nil {
 				ctx = t.Context()
+			}
+			if tt.within != 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, tt.within) // from now on: other tests may come first
+				defer cancel()
 			}
 			w := newWire(t, tt.responses...)
 			got, err := w.client(tt.opts...).Organization.Users.Activate(ctx, tt.id)

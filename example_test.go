@@ -9,8 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
+	"sync"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
 	"github.com/flashbacknetwork/flashback-go/flashbacktest"
@@ -110,7 +112,7 @@ func ExampleError() {
 
 	switch {
 	case errors.Is(err, flashback.ErrOutcomeUnknown):
-		fmt.Println("may be active: call again, or look")
+		fmt.Println("may be active: call again, or get the user")
 	case errors.Is(err, flashback.ErrUserNotDeleted):
 		fmt.Println("was active already")
 	case errors.Is(err, flashback.ErrForbidden), errors.Is(err, flashback.ErrNotFound):
@@ -121,27 +123,65 @@ func ExampleError() {
 	}
 	fmt.Println("forbidden as well:", errors.Is(err, flashback.ErrForbidden))
 	// Output:
-	// may be active: call again, or look
+	// may be active: call again, or get the user
 	// HTTP 403 after 2 attempts: Insufficient permissions to activate users
 	// forbidden as well: true
 }
 
-// A root certificate and a proxy of one's own.
+// A root certificate of one's own, for a backend whose certificate no public authority
+// has signed.
 func ExampleWithHTTPClient() {
-	const token = "an-access-token"
-	roots := x509.NewCertPool() // to which AppendCertsFromPEM adds
-	proxy := &url.URL{Scheme: "http", Host: "proxy.example.com:3128"}
+	backend := flashbacktest.NewBackend()
+	backend.AddDeletedUser("user-1")
+	server := httptest.NewTLSServer(backend)
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate()) // for a file: AppendCertsFromPEM
 
 	transport := flashback.NewTransport()
 	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	client, err := flashback.NewClient(backend.Token(), flashback.WithBaseURL(server.URL),
+		flashback.WithHTTPClient(&http.Client{Transport: transport}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+	activation, err := client.Organization.Users.Activate(context.Background(), "user-1")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(activation.Message)
+	// Output: User activated successfully
+}
+
+// A proxy of one's own, in place of that in the environment. This one wants a password.
+func ExampleWithHTTPClient_proxy() {
+	const token = "an-access-token"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println("the proxy got:", r.Method, r.Host)
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	defer server.Close()
+	proxy, err := url.Parse(server.URL) // such as http://user:password@proxy.example.com:3128
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	transport := flashback.NewTransport()
 	transport.Proxy = http.ProxyURL(proxy)
 	client, err := flashback.NewClient(token, flashback.WithHTTPClient(&http.Client{Transport: transport}))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	client.CloseIdleConnections()
+	_, err = client.Organization.Users.Activate(context.Background(), "user-1")
+	fmt.Println("may be active:", errors.Is(err, flashback.ErrOutcomeUnknown))
 	// Output:
+	// the proxy got: CONNECT backend.flashback.tech:443
+	// may be active: false
 }
 
 // printing prints the attempts that a transport makes.
@@ -208,6 +248,70 @@ func ExampleWithTokenSource() {
 	}
 	fmt.Printf("%s, with attempt %d\n", activation.Message, activation.Attempts)
 	// Output: User activated successfully, with attempt 2
+}
+
+// cache keeps the token of a source, as oauth2.ReuseTokenSource does, until the server
+// refuses it. Package examples/oauth2 has it for golang.org/x/oauth2.
+type cache struct {
+	fetch func() (string, error)
+
+	mu    sync.Mutex
+	token string
+}
+
+func (c *cache) Token(ctx context.Context) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.token != "" && c.token != flashback.RefusedToken(ctx) {
+		return c.token, nil
+	}
+	var err error
+	c.token, err = c.fetch()
+	return c.token, err
+}
+
+// A token that was revoked before its end is fetched anew once the server refuses it.
+func ExampleRefusedToken() {
+	backend := flashbacktest.NewServer()
+	defer backend.Close()
+	backend.AddDeletedUser("user-1")
+	tokens := []string{"a-revoked-token", backend.Token()}
+
+	source := &cache{fetch: func() (string, error) {
+		token := tokens[0]
+		tokens = tokens[1:]
+		fmt.Println("fetched a token")
+		return token, nil
+	}}
+	client, err := flashback.NewClient("", flashback.WithBaseURL(backend.URL), flashback.WithTokenSource(source.Token))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 2 {
+		_, err = client.Organization.Users.Activate(context.Background(), "user-1")
+		fmt.Println("was active already:", errors.Is(err, flashback.ErrUserNotDeleted))
+	}
+	// Output:
+	// fetched a token
+	// fetched a token
+	// was active already: false
+	// was active already: true
+}
+
+func ExampleWithResponse() {
+	backend := flashbacktest.NewBackend()
+	backend.AddUser(flashbacktest.User{ID: "user-1"})
+	backend.Script(flashbacktest.Respond(503, ""))
+
+	var response flashback.Response
+	ctx := flashback.WithResponse(context.Background(), &response)
+	if _, err := backend.Client().Organization.Users.Get(ctx, "user-1"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(response.StatusCode, "after", response.Attempts, "attempts")
+	// Output: 200 after 2 attempts
 }
 
 func ExampleWithLogger() {
@@ -338,6 +442,47 @@ func ExampleUsersService_Create() {
 	// created: jane@example.com
 	// POST
 	// GET
+}
+
+// What can come of a create. What the API says to an address that is taken is not
+// documented, so a refusal is told by its message.
+func ExampleUsersService_Create_errors() {
+	backend := flashbacktest.NewBackend()
+	users := backend.Client().Organization.Users
+	refuse := flashbacktest.Respond(403, `{"success": false, "message": "Insufficient permissions"}`)
+	jane := flashback.NewUser{Email: "jane@example.com", Password: flashback.NewSecret("Correct horse 1"), FirstName: "Jane", LastName: "Doe"}
+
+	for _, step := range []struct {
+		user   flashback.NewUser
+		faults []flashbacktest.Fault
+	}{
+		{user: flashback.NewUser{Email: "jane@example.com"}}, // without a password
+		{jane, []flashbacktest.Fault{refuse}},
+		{jane, []flashbacktest.Fault{flashbacktest.Drop(), refuse}}, // lost, and the list can't be read
+		{user: jane},
+	} {
+		backend.Script(step.faults...)
+		user, err := users.Create(context.Background(), step.user)
+		switch {
+		case errors.Is(err, flashback.ErrOutcomeUnknown):
+			fmt.Println("may be there: list the users")
+		case errors.Is(err, flashback.ErrInvalidArgument):
+			fmt.Println("nothing was sent")
+		case err != nil:
+			message := err.Error()
+			if failure, ok := errors.AsType[*flashback.Error](err); ok {
+				message = failure.Message
+			}
+			fmt.Println("not created:", message)
+		default:
+			fmt.Println("created:", user.Email)
+		}
+	}
+	// Output:
+	// nothing was sent
+	// not created: Insufficient permissions
+	// may be there: list the users
+	// created: jane@example.com
 }
 
 // A list may lack users, if its Total says so, and a user's DeletedAt is the zero time if

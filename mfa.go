@@ -8,7 +8,7 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
 )
 
-// MFAType is a kind of second factor. (TypeScript types.)
+// MFAType is a kind of second factor.
 type MFAType string
 
 // The kinds of second factor. A passkey needs a browser.
@@ -18,27 +18,18 @@ const (
 	MFAPasskey    MFAType = "PASSKEY"
 )
 
-// MFA is a second factor: the code of [MFAGoogleAuth], or the token of [MFAMagicLink].
+// MFA is the code of [MFAGoogleAuth], or the token of [MFAMagicLink].
 type MFA struct {
 	Type MFAType
 	Code Secret
 }
 
-// MFARequiredError is in the [*Error] of a [Login] that needs a second factor:
-//
-//	var mfa *flashback.MFARequiredError
-//	if errors.As(err, &mfa) {
-//		session = mfa.Session
-//		err = session.VerifyMFA(ctx, flashback.MFA{Type: flashback.MFAGoogleAuth, Code: code})
-//	}
-//
-// (TypeScript types.)
+// MFARequiredError is in the error of a [Login] that needs a second factor.
 type MFARequiredError struct {
-	// Session is the login's, with the few rights that it has until [Session.VerifyMFA].
-	// Its tokens are not kept before.
+	// Session has few rights until [Session.VerifyMFA], and is not kept before.
 	Session *Session
-	// Methods are the factors that the user has, and Primary the one to ask for first; "" if
-	// the server does not say.
+	// Methods are the user's factors, and Primary the one to ask for first; "" if the server
+	// does not say.
 	Methods []MFAType
 	Primary MFAType
 }
@@ -80,11 +71,9 @@ func (s *session) needsMFA(ctx context.Context) *MFARequiredError {
 	return mfa
 }
 
-// VerifyMFA gives the session the rights of a login with a second factor, and other
-// tokens. (TypeScript types.)
-//
-// It is repeated after an ambiguous attempt. Every error is an [*Error]. If its
-// OutcomeUnknown is set, the code may be spent: log in again, or use another code.
+// VerifyMFA gives the session the rights of a login with a second factor, and other tokens.
+// It is repeated. If the outcome is unknown, the code may be spent: log in again, or use
+// another code.
 func (s *Session) VerifyMFA(ctx context.Context, mfa MFA) error {
 	state, err := s.of(ctx, verifyMFA.Name)
 	if err != nil {

@@ -307,6 +307,18 @@ func TestATokenSourceGetsTheContextOfTheCall(t *testing.T) {
 	assert.Equal(t, 2, asked)
 }
 
+func TestACallThatIsCanceledByItsTokenSourceSendsNothing(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	w := newWire(t)
+	_, err := w.clientWithToken("", flashback.WithTokenSource(func(context.Context) (string, error) {
+		cancel()
+		return wireToken, nil
+	})).Organization.Users.Activate(ctx, "user-1")
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, flashback.ErrOutcomeUnknown)
+}
+
 func TestTheErrorOfATokenSourceEndsTheCall(t *testing.T) {
 	t.Parallel()
 	errVault := errors.New("the vault is sealed")

@@ -63,17 +63,11 @@ func loopback(host string) bool {
 }
 
 // WithHTTPClient sends requests with the Transport, Jar and Timeout of hc, which is not
-// changed. A nil Transport is the client's own; to wrap that one, use [NewTransport].
-// A Timeout shorter than [WithAttemptTimeout] bounds each attempt in its place.
-// CheckRedirect is not used: redirects are not followed.
+// changed. A nil Transport is the client's own; to wrap that, use [NewTransport]. A Timeout
+// shorter than [WithAttemptTimeout] takes its place. Redirects are not followed.
 //
-// A Transport of your own should report to net/http/httptrace, so that a request that
-// was never sent, or sent twice, is known as such; for the former it can return an error
-// that matches [ErrNotSent]. Without reports it must not repeat requests by itself. Other
-// requests that it makes must not have the context of this one.
-//
-// A request that was sent twice is ambiguous. For Create and ResendInvitation the second
-// one is stopped once it is reported, which may be too late.
+// A Transport of your own should report to net/http/httptrace, and must not repeat requests
+// without that; docs/options.md says more.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(s *settings) error {
 		if hc == nil {
@@ -91,11 +85,10 @@ func WithHTTPClient(hc *http.Client) Option {
 	}
 }
 
-// WithTokenSource gets the access token from source before each attempt, with the
-// context of the call. source must be safe for concurrent use, and should be fast: cache
-// the token. Its error ends the call. After a 401 a call that has a retry left is retried
-// once, at once, if source then has another token: it is asked with a context in which
-// [RefusedToken] is the token that was refused, so that a cache can drop it.
+// WithTokenSource asks source for the access token before each attempt, with the call's
+// context. source must be safe for concurrent use, and may cache. Its error ends the call.
+// After a 401 it is asked again, with the token in [RefusedToken]; with another one, the
+// call is retried once, at once, if it has a retry left.
 func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 	return func(s *settings) error {
 		if source == nil {
@@ -116,8 +109,7 @@ func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 	}
 }
 
-// WithMaxRetries sets how many retries a call has after its first attempt. The default
-// is 4; 0 is none. A read-back has its first attempt even then.
+// WithMaxRetries sets how many retries a call has. The default is 4; 0 is none.
 func WithMaxRetries(n int) Option {
 	return func(s *settings) error {
 		if n < 0 {
@@ -128,9 +120,9 @@ func WithMaxRetries(n int) Option {
 	}
 }
 
-// WithBackoff sets the waits between attempts: at most base before the first retry,
-// doubling up to limit, each shortened at random by up to a half. The default is
-// 250 ms and 8 s. A Retry-After takes its place.
+// WithBackoff sets the waits between attempts: at most base, doubling up to limit, each
+// shortened at random by up to a half. The default is 250 ms and 8 s. A Retry-After takes
+// their place. A wait that would outlast the context's deadline is not begun.
 func WithBackoff(base, limit time.Duration) Option {
 	return func(s *settings) error {
 		if base < 0 || limit < base {
@@ -142,8 +134,7 @@ func WithBackoff(base, limit time.Duration) Option {
 }
 
 // WithMaxRetryAfter sets the longest Retry-After that a call waits for. The default is
-// 60 s; 0 waits for none. If the server asks for more, the call fails at once with
-// [Error].RetryAfter set.
+// 60 s; 0 waits for none. After a longer one the call fails at once.
 func WithMaxRetryAfter(d time.Duration) Option {
 	return func(s *settings) error {
 		if d < 0 {
@@ -154,8 +145,8 @@ func WithMaxRetryAfter(d time.Duration) Option {
 	}
 }
 
-// WithAttemptTimeout bounds each attempt, from dialing to the last byte of the response.
-// The default is 30 s; 0 is no bound but the context's.
+// WithAttemptTimeout bounds each attempt, from dialing to the last byte. The default is
+// 30 s; 0 is no bound.
 func WithAttemptTimeout(d time.Duration) Option {
 	return func(s *settings) error {
 		if d < 0 {
@@ -166,10 +157,9 @@ func WithAttemptTimeout(d time.Duration) Option {
 	}
 }
 
-// WithRetryBudget sets how many retries all calls of the client share. The default is 100;
-// 0 is no retries, negative is no budget. A retry takes one. A call that ends with a
-// definite response gives back what it took, or a tenth if it took nothing, and one
-// comes back each second. While the budget is empty, each call has one attempt.
+// WithRetryBudget sets how many retries all calls share. The default is 100; 0 is no
+// retries, negative is no budget. A retry takes one. A definite response gives back what the
+// call took, or a tenth if that is nothing, and one comes back each second.
 func WithRetryBudget(n int) Option {
 	return func(s *settings) error {
 		s.caller.Budget = nil
@@ -180,8 +170,8 @@ func WithRetryBudget(n int) Option {
 	}
 }
 
-// WithoutThrottling switches off the client's rate limiting after a 429. Each call then
-// waits for the Retry-After of its own responses only.
+// WithoutThrottling lets each call obey the Retry-After of its own responses only. By default
+// a 429 makes all calls of the operation wait.
 func WithoutThrottling() Option {
 	return func(s *settings) error {
 		s.caller.Throttles = nil
@@ -190,14 +180,14 @@ func WithoutThrottling() Option {
 }
 
 // WithLogger logs these records and no others, without secrets. docs/operating.md lists
-// their keys. By default nothing is logged.
+// their keys.
 //
-//   - "flashback: retrying", at Info: before the wait for a retry.
+//   - "flashback: retrying", at Info: before the wait.
 //   - "flashback: recovered", at Info: a success with Recovered set.
 //   - "flashback: outcome unknown", at Warn: a failure with OutcomeUnknown set.
-//   - "flashback: throttled", at Debug: after a wait because of a rate limit.
-//   - "flashback: attempt", at Debug: after each attempt.
-//   - "flashback: call", at Debug: after each call and read-back.
+//   - "flashback: throttled", at Debug: after a wait.
+//   - "flashback: attempt", at Debug: after each.
+//   - "flashback: call", at Debug: after each, and each read-back.
 func WithLogger(l *slog.Logger) Option {
 	return func(s *settings) error {
 		if l != nil && l.Handler() == nil {
@@ -208,8 +198,7 @@ func WithLogger(l *slog.Logger) Option {
 	}
 }
 
-// WithUserAgent puts product, such as "acme-admin/1.4", before "flashback-go/<Version>"
-// in the User-Agent header.
+// WithUserAgent puts product, such as "acme-admin/1.4", first in the User-Agent.
 func WithUserAgent(product string) Option {
 	return func(s *settings) error {
 		if strings.TrimSpace(product) == "" || strings.ContainsFunc(product, unicode.IsControl) {
@@ -220,8 +209,8 @@ func WithUserAgent(product string) Option {
 	}
 }
 
-// WithPlaintextHTTP allows http:// to hosts that are not loopback. The token is then
-// readable on the network.
+// WithPlaintextHTTP allows http:// to hosts that are not loopback, and so the network to
+// read the token.
 func WithPlaintextHTTP() Option {
 	return func(s *settings) error {
 		s.plaintext = true

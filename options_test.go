@@ -416,11 +416,11 @@ func TestTheDefaults(t *testing.T) {
 	t.Run("a budget of 100 retries", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			answers := make([]httpmock.Responder, 126) // 25 calls of 5 attempts, and one of one
-			for i := range answers {
-				answers[i] = says(503, "")
+			responses := make([]httpmock.Responder, 126) // 25 calls of 5 attempts, and one of one
+			for i := range responses {
+				responses[i] = says(503, "")
 			}
-			client := defaults(t, newWire(t, answers...), flashback.WithBackoff(0, 0)) // it refills with time
+			client := defaults(t, newWire(t, responses...), flashback.WithBackoff(0, 0)) // it refills with time
 			for range 25 {
 				_, err := client.Organization.Users.Activate(t.Context(), "user-1")
 				require.NotErrorIs(t, err, flashback.ErrRetryBudget)

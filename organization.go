@@ -44,14 +44,13 @@ func readOrganization(body []byte, in *call.Input) (any, error) {
 	switch {
 	case org.ID == "":
 		return nil, errors.New("no organization that has an ID in its data")
-	case org.ID != in.ID:
+	case !sameID(org.ID, in.ID):
 		return nil, call.MisfitError{What: fmt.Sprintf("another organization, %q", org.ID)}
 	}
 	return &org, nil
 }
 
-// Organization is an organization. What a response lacks or has in an undocumented form
-// is the zero value.
+// Organization is the caller's organization, read like a [User].
 type Organization struct {
 	ID            string `json:"id"`
 	Name          string `json:"name"`
@@ -67,12 +66,11 @@ type Organization struct {
 	ReposDisabled bool   `json:"reposDisabled"`
 	IsBusiness    bool   `json:"is_business"`
 	MFAEnforced   bool   `json:"mfaEnforced"`
-	// DeletedAt is nil if the organization is not deleted, and the zero time if it can't be
-	// read.
+	// DeletedAt is as in [User].
 	DeletedAt *time.Time `json:"deletedAt"`
 }
 
-// UnmarshalJSON takes a field in an undocumented form for missing.
+// UnmarshalJSON is like that of [User].
 func (o *Organization) UnmarshalJSON(data []byte) error {
 	if jsonvalue.Kind(data) != '{' && jsonvalue.Kind(data) != 'n' {
 		return errors.New("flashback: an organization is a JSON object")
@@ -101,8 +99,7 @@ func organizationOf(object []byte) Organization {
 	return o
 }
 
-// OrganizationUpdate is what [OrganizationService.Update] changes. A nil field stays as it
-// is, and a pointer to "" empties it; see [Ptr].
+// OrganizationUpdate is like [UserUpdate].
 type OrganizationUpdate struct {
 	Name        *string `json:"name,omitempty"`
 	Address1    *string `json:"address1,omitempty"`
@@ -117,17 +114,15 @@ type OrganizationUpdate struct {
 	MFAEnforced *bool   `json:"mfaEnforced,omitempty"`
 }
 
-// Get returns an organization. The response of another one matches
-// [ErrUnexpectedResponse].
+// Get returns an organization. Another one's response is [ErrUnexpectedResponse].
 func (s *OrganizationService) Get(ctx context.Context, orgID string) (*Organization, error) {
 	outcome, err := s.call().do(ctx, &getOrganization, call.Input{ID: orgID}, nil)
 	org, _ := outcome.Found.(*Organization)
 	return org, err
 }
 
-// Update changes an organization. The caller needs the ADMINISTRATORS role or higher. If
-// the response has no organization, the result is the ID and the fields that were set. At
-// least one field is required.
+// Update changes an organization, as [UsersService.Update] does a user. The caller needs the
+// ADMINISTRATORS role or higher.
 func (s *OrganizationService) Update(ctx context.Context, orgID string, update OrganizationUpdate) (*Organization, error) {
 	if update == (OrganizationUpdate{}) {
 		return nil, invalid(updateOrganization.Name, orgID, errNothingToUpdate)

@@ -97,7 +97,7 @@ func TestErrorsPage(t *testing.T) {
 			[]flashbacktest.Fault{refused(http.StatusBadRequest)},
 		},
 		{
-			"may be active: call again, or look",
+			"may be active: call again, or get the user",
 			[]flashbacktest.Fault{flashbacktest.Drop(), refused(http.StatusForbidden)},
 		},
 		{"is active", nil},

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -15,8 +14,7 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// Repeat says what repeating a request does, in the terms of RFC 9110, section 9.2, and
-// so whether it is repeated after an ambiguous attempt.
+// Repeat says what repeating a request does (RFC 9110, section 9.2).
 type Repeat int
 
 // The kinds of repetition.
@@ -34,31 +32,31 @@ type Request struct {
 	Method string
 	// Path is such as "/workspace/{workspaceId}/users".
 	Path string
-	// Segments are the values of Path's named segments. They get escaped.
+	// Segments are the values of Path's named segments, to be escaped.
 	Segments map[string]string
-	// Query's values are in no error and no log.
+	// Query is in no error and no log.
 	Query url.Values
 	// Body is encoded as JSON; nil is none.
 	Body   any
 	Repeat Repeat
-	// Name is the operation in errors, logs and rate limits. The default is Method and Path.
+	// Name is the operation in errors, logs and rate limits; "" is Method and Path.
 	Name string
 }
 
 // Do calls any endpoint, with the attempts, verdicts and errors of the other calls, and
-// decodes the JSON of a success into what into points to. A nil into takes any success; after
-// a 204, into stays as it is.
+// decodes the JSON of a success into what into points to. A nil into takes any success; a
+// 204 leaves into as it is.
 //
 // A 2xx is a success if it is a 204, or JSON that fits into and does not say
-// "success": false. Other JSON matches [ErrUnexpectedResponse], with an unknown outcome
-// unless the request is safe. There is no read-back: behind a proxy that repeats a DELETE, a
+// "success": false. Other JSON is [ErrUnexpectedResponse]; unless the request is safe, the
+// outcome is then unknown. There is no read-back: behind a proxy that repeats a DELETE, a
 // refused one may have been applied.
 func (c *Client) Do(ctx context.Context, req Request, into any) error {
 	op, err := req.operation(into)
 	if err != nil {
 		return invalid(req.name(), "", err)
 	}
-	outcome, err := c.call().do(ctx, op, call.Input{}, req.Body)
+	outcome, err := c.call().do(ctx, op, call.Input{Wanted: into}, req.Body)
 	if err != nil {
 		return err
 	}
@@ -98,24 +96,23 @@ func (r *Request) operation(into any) (*operation, error) {
 	if target != nil && (target.Kind() != reflect.Pointer || reflect.ValueOf(into).IsNil()) {
 		return nil, fmt.Errorf("the response can't be decoded into a %T; give a pointer, or nil", into)
 	}
-	op := &operation{expects: "JSON", Op: call.Op{
+	return &operation{expects: "JSON that fits", Op: call.Op{
 		Name: r.name(), Method: r.Method, Path: path, Query: r.Query.Encode(), Rule: verdict.Rule{Repeat: repeat},
-		Required: true, Empty: true, MaxBody: maxListBody,
-	}}
-	op.Read = func(body []byte, _ *call.Input) (any, error) {
-		if target == nil {
-			return nil, nil //nolint:nilnil // Nothing is to be read.
-		}
-		found := reflect.New(target.Elem()).Interface()
-		if err := json.Unmarshal(body, found); err != nil {
-			return nil, call.MisfitError{What: "what does not fit: " + err.Error()}
-		}
-		return found, nil
+		Read: readInto, Required: true, Empty: true, MaxBody: maxListBody,
+	}}, nil
+}
+
+// readInto decodes a body into a new value of the kind that into points to: into itself is
+// left alone until the call is a success.
+func readInto(body []byte, in *call.Input) (any, error) {
+	if in.Wanted == nil {
+		return nil, nil //nolint:nilnil // Nothing is to be read.
 	}
-	if target != nil {
-		op.expects = fmt.Sprintf("JSON that fits %v", target.Elem())
+	found := reflect.New(reflect.TypeOf(in.Wanted).Elem()).Interface()
+	if err := json.Unmarshal(body, found); err != nil {
+		return nil, call.MisfitError{What: "what does not: " + err.Error()}
 	}
-	return op, nil
+	return found, nil
 }
 
 func (r *Request) repeat() (verdict.Repeat, error) {
@@ -146,29 +143,46 @@ func (r *Request) path() (string, error) {
 	if !strings.HasPrefix(r.Path, "/") || strings.ContainsAny(r.Path, "?#%\\ ") {
 		return "", errors.New("the path must begin with a slash, and have no query, no fragment and nothing escaped; use Query and Segments")
 	}
-	unused := maps.Clone(r.Segments)
-	segments := strings.Split(r.Path[1:], "/")
-	for i, segment := range segments {
-		name, isName := strings.CutPrefix(strings.TrimSuffix(segment, "}"), "{")
-		if !isName || !strings.HasSuffix(segment, "}") {
-			if segment == "." || segment == ".." || strings.ContainsAny(segment, "{}") || strings.ContainsFunc(segment, invisible) {
-				return "", fmt.Errorf("the path %q has a segment that can't be one: %q", r.Path, segment)
+	var escaped strings.Builder
+	escaped.Grow(2 * len(r.Path)) // most values are IDs
+	for segment := range strings.SplitSeq(r.Path[1:], "/") {
+		if name, ok := nameOf(segment); ok {
+			value, ok := r.Segments[name]
+			if !ok {
+				return "", fmt.Errorf("the segment {%s} has no value; add it to Segments", name)
 			}
-			segments[i] = url.PathEscape(segment)
-			continue
+			if err := checkSegment(value); err != nil {
+				return "", fmt.Errorf("the segment {%s} %w", name, err)
+			}
+			segment = value
+		} else if segment == "." || segment == ".." || strings.ContainsAny(segment, "{}") || strings.ContainsFunc(segment, invisible) {
+			return "", fmt.Errorf("the path %q has a segment that can't be one: %q", r.Path, segment)
 		}
-		value, ok := r.Segments[name]
-		if !ok {
-			return "", fmt.Errorf("the segment {%s} has no value; add it to Segments", name)
-		}
-		if err := checkSegment(value); err != nil {
-			return "", fmt.Errorf("the segment {%s} %w", name, err)
-		}
-		segments[i] = url.PathEscape(value)
-		delete(unused, name)
+		escaped.WriteByte('/')
+		escaped.WriteString(url.PathEscape(segment))
 	}
-	for name := range unused {
-		return "", fmt.Errorf("the path %q has no segment {%s}", r.Path, name)
+	for name := range r.Segments {
+		if !r.names(name) {
+			return "", fmt.Errorf("the path %q has no segment {%s}", r.Path, name)
+		}
 	}
-	return "/" + strings.Join(segments, "/"), nil
+	return escaped.String(), nil
+}
+
+// names tells whether the path has a segment of that name.
+func (r *Request) names(name string) bool {
+	for segment := range strings.SplitSeq(r.Path[1:], "/") {
+		if found, ok := nameOf(segment); ok && found == name {
+			return true
+		}
+	}
+	return false
+}
+
+// nameOf is the name of a named segment.
+func nameOf(segment string) (string, bool) {
+	if len(segment) < len("{}") || segment[0] != '{' || segment[len(segment)-1] != '}' {
+		return "", false
+	}
+	return segment[1 : len(segment)-1], true
 }

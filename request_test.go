@@ -54,7 +54,7 @@ var endpoints = []struct {
 		"/stats/query", func() any { return new([]int) }, &[]int{1, 2, 3}, true,
 	},
 	{
-		"a delete that is answered 204", "DELETE /key/{id}", "",
+		"a delete with a 204", "DELETE /key/{id}", "",
 		flashback.Request{Method: "DELETE", Path: "/key/{id}", Segments: map[string]string{"id": "k-1"}},
 		"/key/k-1", func() any { return &map[string]string{"as": "it was"} }, &map[string]string{"as": "it was"}, true,
 	},

@@ -9,14 +9,13 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// Response is what came of a call; see [WithResponse].
+// Response is what came of a call.
 type Response struct {
-	// StatusCode is that of the last response; 0 if none came.
-	StatusCode int `json:"statusCode"`
-	// Header and RequestID are as in [Error].
-	Header    http.Header `json:"header"`
-	RequestID string      `json:"requestId"`
-	Attempts  int         `json:"attempts"`
+	// StatusCode, Header, RequestID, Attempts and Throttled are as in [Error].
+	StatusCode int         `json:"statusCode"`
+	Header     http.Header `json:"header"`
+	RequestID  string      `json:"requestId"`
+	Attempts   int         `json:"attempts"`
 	// Recovered means that an ambiguous attempt was settled as a success.
 	Recovered bool          `json:"recovered"`
 	Throttled time.Duration `json:"throttled"`
@@ -25,10 +24,7 @@ type Response struct {
 
 type responseKey struct{}
 
-// WithResponse returns a context with which a call fills response, when it is over.
-//
-//	var response flashback.Response
-//	user, err := client.Organization.Users.Get(flashback.WithResponse(ctx, &response), userID)
+// WithResponse returns a context with which a call fills response.
 func WithResponse(ctx context.Context, response *Response) context.Context {
 	return context.WithValue(ctx, responseKey{}, response)
 }
@@ -54,18 +50,17 @@ func responseOf(o *call.Outcome, took time.Duration) Response {
 	return r
 }
 
-// Attempt is one request of a call, as an http.RoundTripper sees it.
+// Attempt is one request of a call.
 type Attempt struct {
-	// Op is the operation, such as "organization.users.activate".
+	// Op is as in [Error].
 	Op string
 	// Number is 1 for the first request of a call.
-	Number int
-	// ReadBack means that the request is a read-back.
+	Number   int
 	ReadBack bool
 }
 
-// AttemptFrom returns the attempt of a request, by its context, for spans and metrics:
-// http.request.resend_count is Number less one. It tells whether there is one.
+// AttemptFrom returns the attempt of a request, by its context, for transports that trace
+// or count: http.request.resend_count is Number less one.
 func AttemptFrom(ctx context.Context) (Attempt, bool) {
 	op, number, readBack := call.Current(ctx)
 	return Attempt{op, number, readBack}, number > 0

@@ -23,8 +23,8 @@ func TestAResponseIsWhatCameOfACall(t *testing.T) {
 	t.Parallel()
 	lost := fails(errors.New("lost"))
 	for name, tt := range map[string]struct {
-		answers []httpmock.Responder
-		want    flashback.Response
+		responses []httpmock.Responder
+		want      flashback.Response
 	}{
 		"a success": {
 			[]httpmock.Responder{says(200, activated, "X-Request-Id", "r-1", "Set-Cookie", "a=b", "X-Echo", "Bearer "+wireToken)},
@@ -47,7 +47,7 @@ func TestAResponseIsWhatCameOfACall(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				got := flashback.Response{StatusCode: 7} // of a call before
-				_, _ = newWire(t, tt.answers...).client().Organization.Users.Activate(flashback.WithResponse(t.Context(), &got), "user-1")
+				_, _ = newWire(t, tt.responses...).client().Organization.Users.Activate(flashback.WithResponse(t.Context(), &got), "user-1")
 				assert.Equal(t, tt.want, got)
 			})
 		})

@@ -7,8 +7,8 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/redact"
 )
 
-// Secret is a text, such as a password, that no printer, encoder or log shows. Two
-// Secrets with the same text are equal.
+// Secret is a text, such as a password, that no printer, encoder or log shows. Those with
+// the same text are equal.
 type Secret struct {
 	// masked is not the text, so that no printer that looks into everything shows it, and
 	// comparable, which a function would not be.
@@ -30,13 +30,12 @@ func masked(text string) string {
 	return string(b)
 }
 
-// NewSecret returns a Secret that holds text.
+// NewSecret makes a Secret of text.
 func NewSecret(text string) Secret { return Secret{masked(text)} }
 
-// Reveal returns the text, for whoever must have it.
+// Reveal returns the text.
 func (s Secret) Reveal() string { return masked(s.masked) }
 
-// String returns "[redacted]".
 func (Secret) String() string { return redact.Mark }
 
 // GoString returns "[redacted]".

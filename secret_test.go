@@ -238,6 +238,24 @@ type recorder struct{ strings.Builder }
 
 func (r *recorder) Errorf(format string, args ...any) { fmt.Fprintf(r, format, args...) }
 
+// requestError is an error that holds a request, as that of some transports does.
+type requestError struct{ Request *http.Request }
+
+func (*requestError) Error() string { return "broken" }
+
+func TestNoPrinterFindsTheTokenInAnError(t *testing.T) {
+	t.Parallel()
+	hc := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) { return nil, &requestError{r} })}
+	client, err := flashback.NewClient(marked, flashback.WithHTTPClient(hc), flashback.WithMaxRetries(0))
+	require.NoError(t, err)
+	_, err = client.Organization.Users.Get(t.Context(), "user-1")
+	require.ErrorContains(t, err, "broken")
+	assert.NotContains(t, dump(err), marked)
+	failed, ok := errors.AsType[*requestError](err)
+	require.True(t, ok)
+	assert.Contains(t, dump(failed), marked, "the control")
+}
+
 func TestNoPrinterFindsTheTokenInAClient(t *testing.T) {
 	t.Parallel()
 	backend := flashbacktest.New(t)

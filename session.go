@@ -17,11 +17,8 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// WithSession takes the access tokens of a session, in place of a fixed one. The client
-// needs the session's base URL. A session may serve several clients.
-//
-// The error of a call that has no token since the session is lost matches
-// [ErrSessionLost] and [ErrUnauthorized].
+// WithSession takes the access tokens of a session, which may serve several clients. The
+// client needs its base URL. Once the session is lost, calls fail with [ErrSessionLost].
 func WithSession(session *Session) Option {
 	return func(s *settings) error {
 		if session == nil || session.state == nil {
@@ -40,9 +37,8 @@ func (l lostSessionError) Is(target error) bool {
 	return target == ErrSessionLost || target == ErrUnauthorized || l.foreign.Is(target)
 }
 
-// RefusedToken returns the access token that the server has just answered 401, in the
-// context of a function given to [WithTokenSource] that is asked for another one; else it
-// is "". A source that keeps tokens drops it.
+// RefusedToken returns the token that has just got a 401, in the context of a source
+// ([WithTokenSource]) that is asked for another one; else "".
 func RefusedToken(ctx context.Context) string { return call.RefusedToken(ctx) }
 
 var (
@@ -120,8 +116,8 @@ const (
 )
 
 // Session hands out access tokens, and renews them ahead of their end and when the server
-// refuses one: see [WithSession]. It is safe for concurrent use, needs no closing, and
-// shows no token to a printer.
+// refuses one. It is safe for concurrent use, and needs no closing. Every error of its
+// methods, [Login] and [Resume] is an [*Error].
 type Session struct {
 	// A function, which no printer looks into.
 	state func() *session
@@ -173,14 +169,13 @@ func newSession(op string, opts []Option) (*session, error) {
 	return s, nil
 }
 
-// Login logs in with an e-mail address and a password. (Documented.) The options are
-// those of [NewClient], for the session's own requests, and [OnRenew] or [WithTokenStore].
+// Login logs in. The options are those of [NewClient], for the session's own requests, and
+// [OnRenew] or [WithTokenStore].
 //
-// Every error is an [*Error]. A refused login matches [ErrUnauthorized], and its Code says
-// why: USER_NOT_FOUND, INVALID_PASSWORD, USER_INACTIVE or NO_PASSWORD_SET. A login that
-// needs a second factor is a [*MFARequiredError]: to see that, Login asks for the status
-// of the user's factors. (TypeScript types. If there is no status to be had, the session is
-// returned.) Login is repeated after an ambiguous attempt: a second one does no harm, and
+// A refused login matches [ErrUnauthorized], and its Code says why: USER_NOT_FOUND,
+// INVALID_PASSWORD, USER_INACTIVE or NO_PASSWORD_SET. If the user's status, which Login asks
+// for, says that a second factor is needed, the error has a [*MFARequiredError]; without a
+// status the session is returned. Login is repeated after an ambiguous attempt, which
 // leaves at most a refresh token on the server that nobody has.
 func Login(ctx context.Context, email string, password Secret, opts ...Option) (*Session, error) {
 	text := password.Reveal()
@@ -220,8 +215,7 @@ func Login(ctx context.Context, email string, password Secret, opts ...Option) (
 }
 
 // Resume goes on with a session whose tokens were kept. It sends nothing. The options are
-// those of [Login]. With [WithTokenStore], tokens are those to begin with, if the store has
-// none. Every error is an [*Error].
+// those of [Login]. With [WithTokenStore], tokens are used if the store has none.
 func Resume(ctx context.Context, tokens Tokens, opts ...Option) (*Session, error) {
 	s, err := newSession("Resume", opts)
 	if err != nil {
@@ -308,7 +302,7 @@ func (s *session) source(ctx context.Context) (string, error) {
 	var failed *Error
 	switch {
 	case errors.Is(err, ErrSessionLost) && errors.As(err, &failed):
-		return "", lostSessionError{foreign{failed.Err.Error(), failed}}
+		return "", lostSessionError{newForeign(failed.Err.Error(), failed)}
 	case err != nil:
 		return "", fmt.Errorf("session: %w", err)
 	}
@@ -429,7 +423,7 @@ func (s *session) change(ctx context.Context, op string, f func(kept Tokens) (To
 	case failed != nil:
 		return failed
 	case err != nil:
-		return &Error{Op: op, Err: foreign{"token store: " + err.Error(), err}}
+		return &Error{Op: op, Err: newForeign("token store: "+err.Error(), err)}
 	}
 	s.pending = Tokens{}
 	s.use(next)
@@ -442,7 +436,7 @@ func unchanged(kept Tokens) (Tokens, error) { return kept, nil }
 func waiting(ctx context.Context) error {
 	err := causes{fmt.Errorf("waiting for the session's tokens: %w", ctx.Err())}
 	if cause := context.Cause(ctx); !errors.Is(ctx.Err(), cause) {
-		err = err.and(foreign{cause.Error(), cause})
+		err = err.and(newForeign(cause.Error(), cause))
 	}
 	return &Error{Op: refreshTokens.Name, Err: err}
 }
@@ -460,9 +454,8 @@ func (s *Session) of(ctx context.Context, op string) (*session, error) {
 	return s.state(), nil
 }
 
-// Token returns an access token that is not known to have ended, after a renewal if one is
-// due. Every error is an [*Error]; it matches [ErrSessionLost] if the refresh token is
-// refused.
+// Token returns an access token that is not known to have ended, renewed if that is due. Its
+// error matches [ErrSessionLost] if the refresh token is refused.
 func (s *Session) Token(ctx context.Context) (string, error) {
 	state, err := s.of(ctx, refreshTokens.Name)
 	if err != nil {
@@ -471,7 +464,7 @@ func (s *Session) Token(ctx context.Context) (string, error) {
 	return state.token(ctx)
 }
 
-// Tokens returns the tokens that the session has now.
+// Tokens returns the session's tokens.
 func (s *Session) Tokens() Tokens {
 	if s == nil || s.state == nil {
 		return Tokens{}
@@ -479,9 +472,8 @@ func (s *Session) Tokens() Tokens {
 	return s.state().current()
 }
 
-// Logout ends the session on the server, and then has no tokens any more. (Documented; what
-// it sends: TypeScript types.) It is repeated. Every error is an [*Error]. If its
-// OutcomeUnknown is set, the session may be over: call Logout again.
+// Logout ends the session on the server, and then has no tokens. It is repeated. If the
+// outcome is unknown, call Logout again.
 func (s *Session) Logout(ctx context.Context) error {
 	state, err := s.of(ctx, logoutUser.Name)
 	if err != nil {
@@ -506,10 +498,8 @@ func (s *Session) Logout(ctx context.Context) error {
 	})
 }
 
-// ListTokens returns the refresh tokens of the user, as the server has them: what is
-// known of an element is that there is one. It may have secrets in it. (TypeScript types.)
-//
-// Every error is an [*Error]. It is repeated freely, and its outcome is never unknown.
+// ListTokens returns the user's refresh tokens as the server has them. What an element has
+// is not known; it may be secret.
 func (s *Session) ListTokens(ctx context.Context) ([]json.RawMessage, error) {
 	state, err := s.of(ctx, listTokens.Name)
 	if err != nil {
@@ -520,11 +510,8 @@ func (s *Session) ListTokens(ctx context.Context) ([]json.RawMessage, error) {
 	return tokens, err
 }
 
-// RevokeToken ends the refresh token with tokenID. (TypeScript types.)
-//
-// It is repeated. Every error is an [*Error]. If its OutcomeUnknown is set, the token may
-// be revoked: call RevokeToken again. A token that is not there (404) may have been revoked
-// by this call, if a proxy repeats requests by itself.
+// RevokeToken ends a refresh token. It is repeated. If the outcome is unknown, call it again.
+// Behind a proxy that repeats requests, a 404 may come of this call's own success.
 func (s *Session) RevokeToken(ctx context.Context, tokenID string) error {
 	state, err := s.of(ctx, revokeToken.Name)
 	if err != nil {

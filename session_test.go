@@ -793,6 +793,35 @@ func TestTheSecretsOfASessionAreNowhere(t *testing.T) {
 	}
 }
 
+// What is granted is a secret that nobody has sent.
+func TestTokensThatCouldNotBeReadAreNowhere(t *testing.T) {
+	t.Parallel()
+	granted := `{"success":true,"accessToken":"` + marked + `"}`
+	for name, fault := range map[string]flashbacktest.Fault{
+		"cut":         {Status: 200, Body: granted + granted, Lose: flashbacktest.CutBody},
+		"delayed":     flashbacktest.Respond(202, granted),
+		"in a field":  flashbacktest.Respond(200, `{"success":true,"token":"`+marked+`"}`),
+		"in an array": flashbacktest.Respond(200, `[`+granted+`]`),
+		"in no JSON":  flashbacktest.Respond(200, marked),
+		"redirected":  flashbacktest.Respond(302, granted),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := flashbacktest.NewBackend()
+			b.Decide(func(*http.Request) flashbacktest.Fault { return fault })
+			opts := b.Options(flashback.WithMaxRetries(0))
+			_, login := flashback.Login(t.Context(), "a@b.c", flashback.NewSecret("what is sent"), opts...)
+			session, err := flashback.Resume(t.Context(), flashback.Tokens{Refresh: flashback.NewSecret("what-is-sent")}, opts...)
+			require.NoError(t, err)
+			_, renewal := session.Token(t.Context())
+			for _, err := range []error{login, renewal} {
+				assert.Empty(t, leaks(err))
+				assert.NotContains(t, string(asError(t, err).Body), marked)
+			}
+		})
+	}
+}
+
 type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }

@@ -15,38 +15,35 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
 )
 
-// Tokens are what a [Session] rests on. No printer or encoder shows the secrets in them;
-// [Secret.Reveal] does.
+// Tokens are what a [Session] rests on.
 type Tokens struct {
-	// Access is the access token; it lives an hour. (Documented.)
+	// Access lives for an hour.
 	Access Secret
-	// Refresh is the refresh token, which gets other tokens.
+	// Refresh gets other tokens.
 	Refresh Secret
-	// ID is the server's name for the refresh token, as [Session.RevokeToken] takes it; ""
-	// if it gave none.
+	// ID names the refresh token for [Session.RevokeToken]; "" if it is not known.
 	ID string
-	// ExpiresAt is when Access ends, by this machine's clock; zero if nothing tells.
+	// ExpiresAt is the end of Access, by this machine's clock; zero if nothing tells.
 	ExpiresAt time.Time
-	// BaseURL is the backend that gave them, and the only one that they are sent to.
+	// BaseURL is the only backend that gets them.
 	BaseURL string
 }
 
-// TokenStore keeps the tokens of a session where other sessions find them, such as
-// those of other processes. Package tokenfile has one.
+// TokenStore keeps tokens for several sessions and processes. Package tokenfile has one.
 type TokenStore interface {
-	// Update calls f with the tokens that are kept (the zero Tokens, if none are) and keeps
-	// those that f returns (the zero Tokens: none), while no other Update of the same
-	// tokens runs anywhere. If f fails, its error is returned, and nothing changes.
+	// Update keeps the tokens that f makes of those that are kept, while no other Update of
+	// them runs anywhere. The zero Tokens are none. If f fails, its error is returned, and
+	// nothing changes.
 	Update(ctx context.Context, f func(kept Tokens) (Tokens, error)) error
 }
 
 // keeper carries out one change of a session's tokens. own are those it has.
 type keeper func(ctx context.Context, own Tokens, f func(kept Tokens) (Tokens, error)) error
 
-// OnRenew is an option of [Login] and [Resume]. It calls keep with the new tokens of each
-// login and renewal before they are used, and with the zero Tokens after a logout. Keep
-// them: the old refresh token may be worth nothing any more. If keep fails, it is called
-// again with the same tokens before they are used. It must not use the session.
+// OnRenew is an option of [Login] and [Resume]. It calls keep with the tokens of each login
+// and renewal before they are used, since the old refresh token may be worth nothing then,
+// and with the zero Tokens after a logout. If keep fails, it is called again with the same
+// tokens. It must not use the session.
 func OnRenew(keep func(ctx context.Context, tokens Tokens) error) Option {
 	if keep == nil {
 		return withKeeper(nil)
@@ -61,8 +58,7 @@ func OnRenew(keep func(ctx context.Context, tokens Tokens) error) Option {
 }
 
 // WithTokenStore is an option of [Login] and [Resume]. It keeps the session's tokens in
-// store, as OnRenew does, and shares them with other sessions that have the same store:
-// before a renewal, the session looks whether another one has renewed them.
+// store, which sessions can share: a renewal by one serves all.
 func WithTokenStore(store TokenStore) Option {
 	if store == nil {
 		return withKeeper(nil)

@@ -12,8 +12,7 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
 )
 
-// User is a user of an organization. What a response lacks or has in an undocumented
-// form is the zero value.
+// User is a user of an organization. What a response lacks is the zero value.
 type User struct {
 	ID       string `json:"id"`
 	Email    string `json:"email"`
@@ -102,7 +101,7 @@ func findUser(body []byte, in *call.Input) ([]byte, error) {
 	switch {
 	case id == "":
 		return nil, errors.New("no user that has an ID")
-	case id != in.ID:
+	case !sameID(id, in.ID):
 		return nil, call.MisfitError{What: fmt.Sprintf("another user, %q", id)}
 	}
 	return object, nil
@@ -126,11 +125,18 @@ func readUserData(body []byte, in *call.Input) (any, error) {
 	switch {
 	case user.ID == "":
 		return nil, errors.New("no user that has an ID in its data")
-	case in.ID != "" && user.ID != in.ID,
+	case in.ID != "" && !sameID(user.ID, in.ID),
 		created && user.Email != "" && !sameEmail(user.Email, wanted.Email):
 		return nil, call.MisfitError{What: fmt.Sprintf("another user, %q", user.ID)}
 	}
 	return &user, nil
+}
+
+// sameID compares IDs. Case tells nothing in a UUID: a server may take one in upper case and
+// give it back in lower case.
+func sameID(a, b string) bool {
+	isUUID := len(a) == 36 && strings.Count(a, "-") == 4
+	return a == b || isUUID && strings.EqualFold(a, b)
 }
 
 func sameEmail(a, b string) bool {
@@ -215,7 +221,7 @@ func readDate(value []byte) *time.Time {
 	return &at
 }
 
-// Role is a role of a user in an organization. A higher role includes the lower ones.
+// Role is a user's role. A higher one includes the lower ones.
 type Role int
 
 // The documented roles. The numbers between are reserved.
@@ -230,7 +236,7 @@ const (
 // Includes tells whether r has the rights of other.
 func (r Role) Includes(other Role) bool { return r >= other }
 
-// String is the documented name, such as "WORKSPACES", or the number, such as "0x03".
+// String is the documented name, such as "WORKSPACES", or "0x03".
 func (r Role) String() string {
 	switch r {
 	case RoleUser:
@@ -263,8 +269,8 @@ func (u *User) role() Role {
 // UserList is the result of [UsersService.List].
 type UserList struct {
 	Users []User `json:"users"`
-	// Total is the server's number of users; 0 if it gives none. If it is larger than
-	// that of Users, some are missing, and there is no known way to get them.
+	// Total is the server's number of users; 0 if it gives none. If it is larger than that of
+	// Users, some are missing.
 	Total int `json:"total"`
 }
 
@@ -286,8 +292,7 @@ type NewUser struct {
 	FirstName string `json:"firstName"`
 	LastName  string `json:"lastName"`
 
-	// These are optional: nil or empty is not sent, and the API's default for SendInvite is
-	// true.
+	// These are optional: nil or empty is not sent. SendInvite's documented default is true.
 	OrgRole    *Role      `json:"orgRole,omitempty"`
 	SendInvite *bool      `json:"sendInvite,omitempty"`
 	Provider   string     `json:"provider,omitempty"`
@@ -305,8 +310,8 @@ const (
 	AuthMicrosoft AuthMethod = "MICROSOFT"
 )
 
-// UserUpdate is what [UsersService.Update] changes. A nil field stays as it is,
-// and a pointer to "" empties it; see [Ptr].
+// UserUpdate is what [UsersService.Update] changes. A nil field stays as it is, and a pointer
+// to "" empties it.
 type UserUpdate struct {
 	Name     *string `json:"name,omitempty"`
 	LastName *string `json:"lastName,omitempty"`

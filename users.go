@@ -121,31 +121,29 @@ func isCreated(found any, _, _ time.Time) verdict.Reading {
 	return verdict.Done
 }
 
-// List returns the users of the caller's organization, up to 64 MiB of them. Whether
-// deleted ones are among them is not documented.
+// List returns the users of the caller's organization, up to 64 MiB. Whether deleted ones
+// are among them is not documented.
 func (s *UsersService) List(ctx context.Context) (*UserList, error) {
 	outcome, err := s.call().do(ctx, &listUsers, call.Input{}, nil)
 	list, _ := outcome.Found.(*UserList)
 	return list, err
 }
 
-// Get returns a user. Whether it returns a deleted one is not documented. The response of
-// another user matches [ErrUnexpectedResponse].
+// Get returns a user. Whether it returns a deleted one is not documented. Another user's
+// response is [ErrUnexpectedResponse].
 func (s *UsersService) Get(ctx context.Context, userID string) (*User, error) {
 	outcome, err := s.call().do(ctx, &getUser, call.Input{ID: userID}, nil)
 	user, _ := outcome.Found.(*User)
 	return user, err
 }
 
-// Create creates a user in the caller's organization. If the response has no user, the
-// result is what was asked for, with an empty ID.
+// Create creates a user in the caller's organization. An e-mail address and, with
+// [AuthLocal], a password are required. If the response has no user, the result is what was
+// asked for, with an empty ID.
 //
-// After an ambiguous attempt Create reads the list of users. A user with the same e-mail
-// address, names and role is the result. If there is none with the address, the create is
-// repeated. Otherwise the outcome is unknown: look at the list before you call Create
-// again.
-//
-// An e-mail address and, with [AuthLocal], a password are required.
+// After an ambiguous attempt Create reads the list of users. A user with this address, these
+// names and this role is the result. If nobody has the address, the create is repeated.
+// Otherwise the outcome is unknown: list the users before you call Create again.
 func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) {
 	password := user.Password.Reveal()
 	switch {
@@ -169,8 +167,8 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 	return wanted, nil
 }
 
-// Update changes a user. If the response has no user, the result is the ID and the
-// fields that were set. At least one field is required.
+// Update changes a user. At least one field is required. It is repeated after an ambiguous
+// attempt. If the response has no user, the result is the ID and the fields that were set.
 func (s *UsersService) Update(ctx context.Context, userID string, update UserUpdate) (*User, error) {
 	if update == (UserUpdate{}) {
 		return nil, invalid(updateUser.Name, userID, errNothingToUpdate)
@@ -214,11 +212,10 @@ type Deletion struct {
 
 // Delete soft-deletes a user; [UsersService.Activate] is the way back.
 //
-// After an ambiguous attempt Delete reads the user back, and also after a refusal (400,
-// 404, 409, 410), since proxies such as nginx repeat a DELETE by themselves. A user who
-// was deleted since the call began, by the server's clock, is a success with Recovered
-// set. Otherwise the delete is repeated, or the refusal stands. If the outcome is unknown,
-// look with Get.
+// After an ambiguous attempt, and after a refusal (400, 404, 409, 410), Delete reads the
+// user back. One who was deleted since the call began, by the server's clock, is a success
+// with Recovered set. Otherwise the delete is repeated, or the refusal stands. If the outcome
+// is unknown, call Get.
 func (s *UsersService) Delete(ctx context.Context, userID string) (*Deletion, error) {
 	outcome, err := s.call().do(ctx, &deleteUser, call.Input{ID: userID}, nil)
 	if err != nil {
@@ -236,14 +233,13 @@ type Activation struct {
 	Recovered bool `json:"recovered"`
 }
 
-// Activate brings a soft-deleted user back: it clears the user's deletedAt, and the user
-// regains access at once. The caller needs the WORKSPACES role or higher, in the user's
-// organization.
+// Activate clears a soft-deleted user's deletedAt: the user regains access at once. The
+// caller needs the WORKSPACES role or higher, in the user's organization.
 //
 // After an ambiguous attempt Activate is repeated, and "User is not deleted" is then a
 // success with Recovered set. So is a user whom a read-back finds active, after a 202 or
-// another 400. If the outcome is unknown, call Activate again, or look with Get; do not
-// report a failure.
+// another 400. If the outcome is unknown, call Activate again, or Get; do not report a
+// failure.
 func (s *UsersService) Activate(ctx context.Context, userID string) (*Activation, error) {
 	outcome, err := s.call().do(ctx, &activateUser, call.Input{ID: userID}, nil)
 	if err != nil {
@@ -260,8 +256,7 @@ type Invitation struct {
 }
 
 // ResendInvitation sends a user the invitation again. It is repeated only after attempts
-// that were not applied, so that there is one mail. If the outcome is unknown, the mail may
-// have been sent.
+// that were not applied. If the outcome is unknown, the mail may have been sent.
 func (s *UsersService) ResendInvitation(ctx context.Context, userID string) (*Invitation, error) {
 	outcome, err := s.call().do(ctx, &resendInvitation, call.Input{ID: userID}, nil)
 	if err != nil {

@@ -172,7 +172,7 @@ func TestACallSendsItsDocumentedRequest(t *testing.T) {
 }
 
 // The documented responses of all calls, what the caller is told of them and, of those
-// that are settled by a read-back, what that is answered.
+// that are settled by a read-back, the response to that.
 func TestADocumentedResponseIsToldAsWhatItIs(t *testing.T) {
 	t.Parallel()
 	refusal := func(message string) string { return fmt.Sprintf(`{"success":false,"message":%q}`, message) }
@@ -243,7 +243,7 @@ func TestADocumentedResponseIsToldAsWhatItIs(t *testing.T) {
 		{call: "update the organization", status: 404, body: withData("null", "Organization not found"), kinds: []string{"ErrNotFound"}, message: "Organization not found"},
 		{call: "update the organization", status: 500, body: withData("null", internal), kinds: []string{"ErrOutcomeUnknown", "ErrServer"}, message: internal},
 
-		// What the rest of the platform answers to a bad token.
+		// What the rest of the platform responds to a bad token.
 		{call: "list", status: 401, body: `{"success":false,"error_code":"NO_AUTH_USER"}`, kinds: []string{"ErrUnauthorized"}, code: "NO_AUTH_USER"},
 		{call: "create", status: 401, body: `{"success":false,"error_code":"NO_AUTH_USER"}`, kinds: []string{"ErrUnauthorized"}, code: "NO_AUTH_USER"},
 		{call: "delete", status: 401, body: `{"success":false,"error_code":"NO_AUTH_USER"}`, kinds: []string{"ErrUnauthorized"}, code: "NO_AUTH_USER"},
@@ -278,7 +278,7 @@ func TestADocumentedResponseIsToldAsWhatItIs(t *testing.T) {
 	}
 }
 
-// readBack is what a read-back is answered.
+// readBack is the response to a read-back.
 type readBack struct {
 	status int
 	body   string
@@ -472,6 +472,18 @@ func TestAResponseWithoutWhatIsReadIsNoSuccessOfARead(t *testing.T) {
 	}
 }
 
+func TestAUUIDInUpperCaseIsTheSame(t *testing.T) {
+	t.Parallel()
+	const lower, upper = "0b7c2d1e-94a5-4b56-8f0d-3d1c2b7a9e4f", "0B7C2D1E-94A5-4B56-8F0D-3D1C2B7A9E4F"
+	w := newWire(t, says(200, `{"success":true,"data":{"id":"`+lower+`"}}`), says(200, `{"success":true,"data":{"id":"`+lower+`"}}`))
+	client := w.client()
+	got, err := client.Organization.Users.Get(t.Context(), upper)
+	require.NoError(t, err)
+	assert.Equal(t, lower, got.ID)
+	_, err = client.Organization.Users.Update(t.Context(), upper, flashback.UserUpdate{OrgRole: flashback.Ptr(flashback.RoleUser)})
+	require.NoError(t, err)
+}
+
 // An envelope without its data still says that the change was applied.
 func TestAChangeWithoutDataReturnsWhatWasAskedFor(t *testing.T) {
 	t.Parallel()
@@ -568,7 +580,7 @@ func TestADeleteIsSettledByAReadBack(t *testing.T) {
 		}, "DGDG", "ErrBadRequest " + unknown},
 		{"active, so it is repeated", func() responses { return responses{lost, isActive, ok} }, "DGD", success},
 		{"active twice", func() responses { return responses{lost, isActive, says(502, htmlPage), isActive, ok} }, "DGDGD", success},
-		{"active, and deleted at the second look", func() responses {
+		{"active, and deleted at the second read-back", func() responses {
 			return responses{lost, isActive, says(400, isSo), says(200, deletedAfter(0))}
 		}, "DGDG", recovered},
 		{"active, and refused otherwise", func() responses { return responses{lost, isActive, says(403, denied), isActive} }, "DGDG", "ErrForbidden " + unknown},
@@ -751,6 +763,45 @@ func TestAReadBackIsNoRetry(t *testing.T) {
 			deletion, err := w.client(flashback.WithMaxRetries(0), opt).Organization.Users.Delete(t.Context(), userID)
 			require.NoError(t, err)
 			assert.True(t, deletion.Recovered)
+		})
+	}
+}
+
+// It may settle what a call that is not repeated has done, unless nothing may be sent.
+func TestAReadBackIsMadeWhereARepetitionIsNot(t *testing.T) {
+	t.Parallel()
+	busy := says(503, "", "Retry-After", "3600")
+	for name, tt := range map[string]struct {
+		first     httpmock.Responder
+		opt       flashback.Option
+		deleted   bool
+		sent      string
+		recovered bool
+	}{
+		"the server asks to wait too long":    {busy, flashback.WithMaxRetries(4), true, "DG", true},
+		"the same, and nothing is done":       {busy, flashback.WithMaxRetries(4), false, "DG", false},
+		"the wait would outlast the deadline": {lost, flashback.WithBackoff(time.Hour, time.Hour), true, "DG", true},
+		"the budget is empty":                 {lost, flashback.WithRetryBudget(0), true, "D", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				readBack := `{"id":"a/b","deletedAt":null}`
+				if tt.deleted {
+					readBack = deletedAfter(0)
+				}
+				w := newWire(t, tt.first, says(200, readBack))
+				deletion, err := w.client(tt.opt).Organization.Users.Delete(ctx, userID)
+				assert.Equal(t, tt.sent, w.sequence())
+				if tt.recovered {
+					require.NoError(t, err)
+					assert.True(t, deletion.Recovered)
+				} else {
+					require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+				}
+			})
 		})
 	}
 }

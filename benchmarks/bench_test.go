@@ -66,13 +66,13 @@ func TestAllMakeTheSameCall(t *testing.T) {
 							t.Errorf("body %q", body)
 						}
 					}
-					return answer(req, test.status, test.body)
+					return respond(req, test.status, test.body)
 				}))
 				if err != nil {
 					t.Fatal(err)
 				}
 				if name == "a page" && c.name == callers[ours].name {
-					continue // it tries again, for some seconds
+					continue // it retries, for some seconds
 				}
 				if err := s.activate(context.Background(), "a/b"); (err == nil) != test.success {
 					t.Errorf("%s: %v", name, err)

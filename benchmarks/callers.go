@@ -32,7 +32,7 @@ type caller struct {
 
 // session is a caller's client of one server.
 type session struct {
-	// activate fails if the answer is not a 2xx whose envelope says success.
+	// activate fails if the response is not a 2xx whose envelope says success.
 	activate func(ctx context.Context, id string) error
 	client   any // what holds the token
 }

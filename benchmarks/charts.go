@@ -59,7 +59,7 @@ func (r *results) draw(dir string) error {
 			{"wrong verdict", red, each(func(i int) float64 { return percent(r.verdicts[i].wrong, r.verdicts[i].calls) })},
 			{"given up", orange, each(func(i int) float64 { return percent(r.verdicts[i].givenUp, r.verdicts[i].calls) })},
 		}},
-		{"dead.svg", "Requests per call to a server that answers only 503", "%.1f", true, apart(r.deadRequests)},
+		{"dead.svg", "Requests per call to a server that responds only with 503", "%.1f", true, apart(r.deadRequests)},
 	} {
 		if err := c.save(dir); err != nil {
 			return fmt.Errorf("%s: %w", c.file, err)

@@ -31,23 +31,23 @@ var endings = []ending{
 	{name: "connection refused", refused: true},
 	{name: "dropped", fault: flashbacktest.Drop()},
 	{name: "stalled", fault: flashbacktest.Fault{Lose: flashbacktest.Stall}},
-	{name: "acted, then cut", fault: flashbacktest.LoseResponse(flashbacktest.CutResponse)},
-	{name: "acted, then reset", fault: flashbacktest.LoseResponse(flashbacktest.ResetConnection)},
-	{name: "acted, then the body cut", fault: flashbacktest.LoseResponse(flashbacktest.CutBody)},
-	{name: "acted, then stalled", fault: flashbacktest.LoseResponse(flashbacktest.Stall)},
+	{name: "applied, then cut", fault: flashbacktest.LoseResponse(flashbacktest.CutResponse)},
+	{name: "applied, then reset", fault: flashbacktest.LoseResponse(flashbacktest.ResetConnection)},
+	{name: "applied, then the body cut", fault: flashbacktest.LoseResponse(flashbacktest.CutBody)},
+	{name: "applied, then stalled", fault: flashbacktest.LoseResponse(flashbacktest.Stall)},
 	{name: "500", fault: flashbacktest.Respond(500, `{"success":false,"message":"Internal server error"}`)},
-	{name: "acted, then 500", fault: flashbacktest.ApplyThenRespond(500, `{"success":false,"message":"Internal server error"}`)},
+	{name: "applied, then 500", fault: flashbacktest.ApplyThenRespond(500, `{"success":false,"message":"Internal server error"}`)},
 	{name: "502 with a proxy's page", fault: flashbacktest.Respond(502, page)},
 	{name: "503", fault: flashbacktest.Respond(503, "")},
 	{name: "429 with Retry-After: 1", fault: flashbacktest.RateLimited(time.Second)},
 	{name: "200 with a page", fault: flashbacktest.Respond(200, page)},
-	{name: "acted, then 200 with a page", fault: flashbacktest.ApplyThenRespond(200, page)},
+	{name: "applied, then 200 with a page", fault: flashbacktest.ApplyThenRespond(200, page)},
 	{name: "empty 200", fault: flashbacktest.Respond(200, "")},
-	{name: "acted, then an empty 200", fault: flashbacktest.ApplyThenRespond(200, "")},
+	{name: "applied, then an empty 200", fault: flashbacktest.ApplyThenRespond(200, "")},
 }
 
 // patience is the caller's own deadline for a call: some of the callers wait for a
-// stalled answer for ever.
+// stalled response for ever.
 const patience = 5 * time.Minute
 
 // verdicts is what a caller was told in all schedules. The call could succeed in
@@ -151,7 +151,7 @@ func (h *theatre) play(s *session, v *verdicts, schedule ...ending) {
 	user, _ := h.backend.User(id)
 	acted := !user.Deleted()
 	unsaid := acted && !errors.Is(err, flashback.ErrOutcomeUnknown)
-	// An attempt after the schedule is answered by the backend itself, with a 400 if
+	// An attempt after the schedule gets the response of the backend itself, a 400 if
 	// an earlier one took effect.
 	refusal := h.attempts > len(schedule) || h.attempts > 0 && schedule[h.attempts-1].fault.Status == http.StatusTooManyRequests
 
@@ -175,7 +175,7 @@ type outcome struct {
 }
 
 // measureCalls makes calls by 32 workers, in fake time. What refuse returns is the
-// answer to a request, unless it is nil.
+// response to a request, unless it is nil.
 func measureCalls(t *testing.T, c caller, calls int, refuse func(request int, req *http.Request) *http.Response) (o outcome, failed error) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
@@ -208,13 +208,13 @@ func measureCalls(t *testing.T, c caller, calls int, refuse func(request int, re
 	return o, failed
 }
 
-// isDown is a server that answers 503, to some or to all.
+// isDown is a server that responds with 503, to some or to all.
 func isDown(fails func(request int) bool) func(int, *http.Request) *http.Response {
 	return func(request int, req *http.Request) *http.Response {
 		if !fails(request) {
 			return nil
 		}
-		return answer(req, http.StatusServiceUnavailable, "")
+		return respond(req, http.StatusServiceUnavailable, "")
 	}
 }
 
@@ -234,7 +234,7 @@ func limits() func(int, *http.Request) *http.Response {
 			left--
 			return nil
 		}
-		resp := answer(req, http.StatusTooManyRequests, "")
+		resp := respond(req, http.StatusTooManyRequests, "")
 		resp.Header.Set("Retry-After", "1")
 		return resp
 	}

@@ -38,7 +38,7 @@ func sleepsAnHour(t *testing.T, c caller) (sleeps bool, failed error) {
 				if requests++; requests > 1 {
 					return success(req)
 				}
-				resp := answer(req, status, "")
+				resp := respond(req, status, "")
 				resp.Header.Set("Retry-After", "3600")
 				return resp
 			}))
@@ -63,7 +63,7 @@ func sendsTokenTo(target string) func(*testing.T, caller) (bool, error) {
 					sent = sent || strings.Contains(req.Header.Get("Authorization"), token)
 					return success(req)
 				}
-				resp := answer(req, status, "")
+				resp := respond(req, status, "")
 				resp.Header.Set("Location", target)
 				return resp
 			}))

@@ -15,12 +15,12 @@ const (
 	activated = `{"success":true,"message":"User activated successfully"}`
 )
 
-// memory is a transport that answers from memory.
+// memory is a transport that responds from memory.
 type memory func(*http.Request) *http.Response
 
 func (m memory) RoundTrip(req *http.Request) (*http.Response, error) { return m(req), nil }
 
-func answer(req *http.Request, status int, body string) *http.Response {
+func respond(req *http.Request, status int, body string) *http.Response {
 	return &http.Response{
 		StatusCode:    status,
 		Proto:         "HTTP/1.1",
@@ -33,7 +33,7 @@ func answer(req *http.Request, status int, body string) *http.Response {
 	}
 }
 
-func success(req *http.Request) *http.Response { return answer(req, http.StatusOK, activated) }
+func success(req *http.Request) *http.Response { return respond(req, http.StatusOK, activated) }
 
 // loopback is a server on a loopback connection, and the count of the connections
 // that it was asked for.

@@ -66,7 +66,7 @@ func (r *results) markdown() string {
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n\n", args...) }
 
 	say("# Comparison with other SDKs")
-	say("The same call with each: `POST /organization/users/{id}/activate` with a bearer token, and the JSON answer decoded. " +
+	say("The same call with each: `POST /organization/users/{id}/activate` with a bearer token, and the JSON response decoded. " +
 		"Each SDK is set up as its documentation says and left at its defaults; the `http.Client` by hand has a Timeout of 30 s. `go run .` in this directory measures all " +
 		"of it and writes this page; the times of one run compare with each other and with nothing else.")
 	if r.quick {
@@ -87,7 +87,7 @@ func (r *results) markdown() string {
 			strconv.FormatInt(c.connections, 10), c.time.Round(time.Millisecond).String(),
 		}
 	}))
-	say("In memory, a transport answers at once. On loopback, the server is in the same process. The callers take turns in %d "+
+	say("In memory, a transport responds at once. On loopback, the server is in the same process. The callers take turns in %d "+
 		"rounds; a ratio is the median of those within a round. The last two columns are %s calls by 64 workers on one client "+
 		"with its own transport.", r.rounds, thousands(r.crowdCalls))
 
@@ -104,7 +104,7 @@ func (r *results) markdown() string {
 	}))
 	say("The first four columns are %d calls, one for every sequence of one or two faults, on a user who is deleted. The call "+
 		"could succeed in each. *Wrong* is a success told of what did not happen, or a definite refusal (a 4xx) of what did. "+
-		"*Given up* is any other error: a lost answer, a 5xx, an answer that can't be decoded. *Done in silence* counts those "+
+		"*Given up* is any other error: a lost response, a 5xx, a response that can't be decoded. *Done in silence* counts those "+
 		"among them that had taken effect, where the error does not say that they may have. The caller's deadline is %v, in fake time.",
 		r.verdicts[hand].calls, patience)
 	best := time.Duration(float64(limitCalls-limitBurst) / limitRate * float64(time.Second))
@@ -115,10 +115,10 @@ func (r *results) markdown() string {
 			l.time.Round(100 * time.Millisecond).String(), fmt.Sprintf("%.2f", l.time.Seconds()/best.Seconds()),
 		}
 	}))
-	say("The rate limit: %s calls by 32 workers, in fake time, to a server that takes %d requests a second (%d at once) and answers the rest 429 "+
+	say("The rate limit: %s calls by 32 workers, in fake time, to a server that takes %d requests a second (%d at once) and responds to the rest with 429 "+
 		"with `Retry-After: 1`. Who loses calls may be faster than is possible without.", thousands(limitCalls), limitRate, limitBurst)
 	say("The faults: %s. “Acted” means that the call took effect.", endingNames())
-	say("A dead server answers every request with 503.")
+	say("A dead server responds to every request with 503.")
 
 	say("## What it does unasked")
 	names := make([]string, len(callers))

@@ -70,19 +70,25 @@ type Backend struct {
 	token         string
 	builtIn, mine *http.ServeMux
 
-	mu        sync.Mutex
-	users     map[string]*User
-	orgs      map[string]*flashback.Organization
-	created   int // users
-	issued    int // tokens, revoked ones too
+	mu       sync.Mutex
+	users    map[string]*User
+	orgs     map[string]*flashback.Organization
+	created  int                // users
+	scripts  map[string][]Fault // by ID; "" is for any request
+	decide   func(*http.Request) Fault
+	received []*Request
+	limit    limit
+
+	grants
+}
+
+// grants are the tokens that the backend has issued.
+type grants struct {
+	issued    int // revoked ones too
 	tokens    map[string]token
 	lifetime  time.Duration
 	refreshes []refreshToken
-	keepsOld  bool               // refresh tokens
-	scripts   map[string][]Fault // by ID; "" is for any request
-	decide    func(*http.Request) Fault
-	received  []*Request
-	limit     limit
+	keepsOld  bool // refresh tokens
 }
 
 type token struct {
@@ -98,7 +104,7 @@ func NewBackend() *Backend {
 		mine:    http.NewServeMux(),
 		users:   map[string]*User{},
 		orgs:    map[string]*flashback.Organization{},
-		tokens:  map[string]token{},
+		grants:  grants{tokens: map[string]token{}},
 		scripts: map[string][]Fault{},
 	}
 	b.builtIn = b.endpoints()

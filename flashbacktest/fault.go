@@ -3,6 +3,7 @@ package flashbacktest
 import (
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -69,11 +70,11 @@ func ApplyThenRespond(status int, body string) Fault {
 	return Fault{Apply: true, Status: status, Body: body}
 }
 
-// RateLimited responds with a 429 and a Retry-After, in whole seconds.
+// RateLimited responds with a 429 and a Retry-After, in seconds, rounded up.
 func RateLimited(after time.Duration) Fault {
 	return Fault{
 		Status: http.StatusTooManyRequests,
-		Header: http.Header{"Content-Type": {"application/json"}, "Retry-After": {strconv.Itoa(int(after.Seconds()))}},
+		Header: http.Header{"Content-Type": {"application/json"}, "Retry-After": {strconv.Itoa(int(math.Ceil(after.Seconds())))}},
 		Body:   `{"success":false,"message":"Too many requests"}`,
 	}
 }

@@ -83,6 +83,15 @@ func pair(tb testing.TB, base string, transport http.RoundTripper) (sdk, hand fu
 
 func respondActivated(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, activated) }
 
+// allocations counts those of a call.
+func allocations(t *testing.T, call func() error) float64 {
+	t.Helper()
+	var err error
+	n := testing.AllocsPerRun(1000, func() { err = call() })
+	require.NoError(t, err)
+	return n
+}
+
 //nolint:paralleltest // AllocsPerRun counts the allocations of the whole process.
 func TestACallAllocatesNoMoreThanOneByHand(t *testing.T) {
 	if raceEnabled {
@@ -97,13 +106,7 @@ func TestACallAllocatesNoMoreThanOneByHand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			sdk, hand := pair(t, test.base, test.transport)
-			allocations := func(call func() error) float64 {
-				var err error
-				n := testing.AllocsPerRun(1000, func() { err = call() })
-				require.NoError(t, err)
-				return n
-			}
-			ours, theirs := allocations(sdk), allocations(hand)
+			ours, theirs := allocations(t, sdk), allocations(t, hand)
 			if test.transport == nil && !strings.HasPrefix(runtime.Version(), "go1.26") {
 				theirs += 3 // since Go 1.27 encoding/json allocates less; what a trace allocates is left
 			}
@@ -111,6 +114,37 @@ func TestACallAllocatesNoMoreThanOneByHand(t *testing.T) {
 			t.Logf("%v allocations, by hand %v", ours, theirs)
 		})
 	}
+}
+
+// Both make the same request. What decoding the response allocates is encoding/json's.
+//
+//nolint:paralleltest // AllocsPerRun counts the allocations of the whole process.
+func TestDoAllocatesAtMost3MoreThanACallOfItsOwn(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates too")
+	}
+	client := clientOf(t, flashback.DefaultBaseURL, flashback.WithHTTPClient(&http.Client{Transport: roundTripper(fromMemory)}))
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	var envelope struct{ Message string }
+	do := func(into any) func() error {
+		return func() error {
+			return client.Do(ctx, flashback.Request{
+				Method: http.MethodPost, Path: "/organization/users/{userId}/activate",
+				Segments: map[string]string{"userId": "user-1"}, Repeat: flashback.Idempotent,
+			}, into)
+		}
+	}
+	activate := allocations(t, func() error {
+		_, err := client.Organization.Users.Activate(ctx, "user-1")
+		return err
+	})
+	decode := allocations(t, func() error { return json.Unmarshal([]byte(activated), &envelope) })
+	plain, decoding := allocations(t, do(nil)), allocations(t, do(&envelope))
+	assert.LessOrEqual(t, plain, activate+3)
+	assert.LessOrEqual(t, decoding, activate+3+decode)
+	assert.Equal(t, "User activated successfully", envelope.Message)
+	t.Logf("%v allocations, decoding %v (encoding/json alone %v), Activate %v", plain, decoding, decode, activate)
 }
 
 func BenchmarkActivate(b *testing.B) {

@@ -427,7 +427,7 @@ func TestAnHTTP2StreamThatIsResetIsRecovered(t *testing.T) {
 }
 
 // resetFirstStream is an HTTP/2 server in its barest form: it resets the first
-// stream with PROTOCOL_ERROR, and answers the others 400 "User is not deleted".
+// stream with PROTOCOL_ERROR, and responds to the others with 400 "User is not deleted".
 func resetFirstStream(conn *tls.Conn, requests *atomic.Int64) {
 	frame := func(kind, flags byte, stream uint32, payload ...byte) {
 		header := []byte{0, 0, byte(len(payload) & 0xff), kind, flags, 0, 0, 0, 0}

@@ -62,7 +62,7 @@ func inUse() uint64 {
 	return m.HeapAlloc + m.StackInuse
 }
 
-// blocking never answers, or refuses at once.
+// blocking never responds, or refuses at once.
 type blocking struct{ refuses bool }
 
 func (s blocking) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -19,7 +19,7 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/throttle"
 )
 
-// statuses answer requests, after 10 ms.
+// statuses are the responses to requests, after 10 ms.
 type statuses func(*http.Request) int
 
 func (b statuses) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -22,7 +22,7 @@ type limit interface {
 	perSecond() float64
 }
 
-// A server answers requests in memory, within a rate limit. It is an http.RoundTripper.
+// A server responds to requests in memory, within a rate limit. It is an http.RoundTripper.
 type server struct {
 	limit   limit
 	latency time.Duration

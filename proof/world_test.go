@@ -616,6 +616,9 @@ func TestWorlds(t *testing.T) {
 				if quick() {
 					n = 3_000
 				}
+				if raceEnabled {
+					n = 500
+				}
 				for range n {
 					f.judge(byChance(dice).play(sdk))
 				}
@@ -630,7 +633,7 @@ func TestWorlds(t *testing.T) {
 func (r run) explore(i int, judge func(*played)) {
 	all := r.op == activate || r.op == del || r.op == create
 	switch {
-	case i > 0 && !all, i > 1 && quick(), i > 1 && r.world == impatient, i > 2 && r.world == lagging:
+	case i > 0 && (!all || raceEnabled), i > 1 && quick(), i > 1 && r.world == impatient, i > 2 && r.world == lagging:
 		return
 	case i != 0 && i != 3 && r.world == crossed: // the clock's and the words' do not matter here
 		return

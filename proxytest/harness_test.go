@@ -50,7 +50,7 @@ type scenario struct {
 	op      *operation
 	ask     func(context.Context, int) told // of a client that is not the SDK
 	repeats bool                            // the proxy may send a request of this operation again
-	stale   bool                            // the proxy may answer a read with what was before the call
+	stale   bool                            // the proxy may respond to a read with what was before the call
 	closers []func()
 }
 

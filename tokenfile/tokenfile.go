@@ -25,7 +25,7 @@ var ErrReadable = errors.New("others can read the file: make it yours alone (chm
 
 const (
 	maxSize = 1 << 20               // bytes
-	poll    = 20 * time.Millisecond // between two looks at the lock
+	poll    = 20 * time.Millisecond // between two attempts to lock
 )
 
 // File is a [flashback.TokenStore]. It is safe for concurrent use.

@@ -94,7 +94,7 @@ func report(stderr io.Writer, err error) int {
 	var misuse misuseError
 	switch {
 	case errors.Is(err, flashback.ErrOutcomeUnknown):
-		_, _ = fmt.Fprintln(stderr, "The user may be active. Run this again, or look at the user.")
+		_, _ = fmt.Fprintln(stderr, "The user may be active. Run this again, or get the user.")
 		return unknown
 	case errors.As(err, &misuse), errors.Is(err, flashback.ErrInvalidArgument):
 		return misused

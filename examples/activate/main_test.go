@@ -124,7 +124,7 @@ func TestOnABackend(t *testing.T) {
 			args:     []string{"user-1"},
 			faults:   twice,
 			status:   3,
-			stderr:   "\nThe user may be active. Run this again, or look at the user.\n",
+			stderr:   "\nThe user may be active. Run this again, or get the user.\n",
 			requests: 2,
 		},
 		"a bad token": {

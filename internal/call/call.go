@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -88,7 +89,7 @@ func (c *call) do() {
 	if c.next.waiting {
 		c.stop(c.ended())
 	}
-	if c.outcome.Reasons == nil && c.state.Next() == verdict.LookBack {
+	if c.state.Next() == verdict.LookBack && !slices.ContainsFunc(c.outcome.Reasons, Reason.endsAll) {
 		c.lookBack() // no attempt follows
 	}
 	c.giveBack()
@@ -236,7 +237,7 @@ func (c *call) told() string {
 // refused is the key of the token that was refused, in the context of a source.
 type refused struct{}
 
-// RefusedToken is the token that was answered 401, in the context that a source of
+// RefusedToken is the token that a 401 refused, in the context that a source of
 // tokens is then asked with; else it is "".
 func RefusedToken(ctx context.Context) string {
 	token, _ := ctx.Value(refused{}).(string)

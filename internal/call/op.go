@@ -63,7 +63,7 @@ type Input struct {
 	ID       string
 	Body     []byte // JSON; nil for none
 	Password string // in the body: a secret
-	Wanted   any    // what the body asks for, as the read-back needs it
+	Wanted   any    // what the body asks for, or what to decode into, for Read and the read-back
 
 	KeepHeader bool // that of a success too
 }

@@ -47,6 +47,12 @@ type Reason struct {
 	Cause error  // of a context
 }
 
+// endsAll tells whether a read-back must not be sent either: after an empty budget, since a
+// dead server would get two requests a call.
+func (r Reason) endsAll() bool {
+	return r.Why == ContextEnded || r.Why == NoToken || r.Why == BudgetEmpty
+}
+
 // ended is the reason of a context that has ended.
 func (c *call) ended() Reason {
 	err, cause := c.ctx.Err(), attempt.Real(context.Cause(c.ctx))

@@ -54,9 +54,8 @@ func (r *Response) understand(op *Op, in *Input) verdict.Response {
 		r.Envelope = e.isBool || e.hasErr || e.code != ""
 	}
 	if !refusal && !e.denies && op.Read != nil {
-		var misfit MisfitError
 		r.Found, r.Missing = op.Read(body, in)
-		isMisfit := errors.As(r.Missing, &misfit)
+		_, isMisfit := errors.AsType[MisfitError](r.Missing)
 		facts.Lacks = op.Required && r.Missing != nil || isMisfit
 		r.Envelope = r.Envelope || r.Missing == nil || isMisfit
 	}
@@ -161,7 +160,7 @@ func (op *Op) documented(message string) error {
 // same compares a message with a documented one, without case, surrounding space and
 // a final full stop.
 func same(message, documented string) bool {
-	return strings.EqualFold(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(message), ".")), documented)
+	return strings.EqualFold(strings.TrimSuffix(strings.TrimSpace(message), "."), documented)
 }
 
 // requestIDs are the headers by which servers and proxies name a request, the

@@ -91,7 +91,7 @@ func (r Response) Attempt() Attempt {
 			return Moved
 		}
 		return Redirected
-	case r.Status < 100, r.Status > 599:
+	case r.Status < 100:
 		return Failed
 	}
 	switch r.Status {
@@ -118,7 +118,7 @@ func (r Response) Attempt() Attempt {
 	case http.StatusRequestTimeout:
 		return Failed
 	}
-	if r.Status >= 500 {
+	if r.Status >= 500 { // over 599 too
 		return Failed
 	}
 	return Refused

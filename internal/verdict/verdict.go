@@ -58,7 +58,7 @@ type State struct {
 func New(rule Rule) State { return State{rule: rule} }
 
 // After is the state after an attempt. One that something in between repeated may
-// have been applied, whatever it was answered.
+// have been applied, whatever the response was.
 func (s State) After(a Attempt, repeated bool) State {
 	s.last, s.reading = a, Unread
 	s.ambiguous = s.ambiguous || s.rule.Repeat != Safe && (repeated || meanings[a].applied)
