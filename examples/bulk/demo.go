@@ -20,22 +20,17 @@ func newDemo() *flashbacktest.Server {
 	return demo
 }
 
-// trouble is what can go wrong with a request.
+// trouble is what can go wrong with one in ten requests.
 func trouble(r *http.Request) flashbacktest.Fault {
-	if r.Method != http.MethodPost {
-		return flashbacktest.None()
+	faults := []flashbacktest.Fault{
+		flashbacktest.LoseResponse(flashbacktest.CutResponse),
+		flashbacktest.LoseResponse(flashbacktest.CutBody),
+		flashbacktest.Drop(),
+		flashbacktest.ApplyThenRespond(http.StatusBadGateway, "<html>502 Bad Gateway</html>"),
+		flashbacktest.Respond(http.StatusServiceUnavailable, ""),
 	}
-	switch n := rand.N(100); { //nolint:gosec // No secret.
-	case n < 3:
-		return flashbacktest.LoseResponse(flashbacktest.CutResponse)
-	case n < 5:
-		return flashbacktest.LoseResponse(flashbacktest.CutBody)
-	case n < 6:
-		return flashbacktest.Drop()
-	case n < 8:
-		return flashbacktest.ApplyThenRespond(http.StatusBadGateway, "<html>502 Bad Gateway</html>")
-	case n < 10:
-		return flashbacktest.Respond(http.StatusServiceUnavailable, "")
+	if n := rand.N(10 * len(faults)); r.Method == http.MethodPost && n < len(faults) { //nolint:gosec // No secret.
+		return faults[n]
 	}
 	return flashbacktest.None()
 }

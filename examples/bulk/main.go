@@ -123,51 +123,39 @@ func command(ctx context.Context, args []string, env func(string) string, stdin 
 		return couldNot, err
 	}
 	slices.Sort(ids) // in one order everywhere, so that no two machines wait for each other
-	ids = slices.Compact(ids)
-
+	if ids = slices.Compact(ids); len(ids) > o.most {
+		return couldNot, fmt.Errorf("there are %d users, and -most is %d; give more if all of them are meant", len(ids), o.most)
+	}
 	s, err := openStore(ctx, o.store, !o.dryRun)
 	if err != nil {
 		return couldNot, err
 	}
 	defer s.close()
-	job := activate{Backend: base, Task: o.task}
-	known, errKnown := s.ids(ctx, job.queue(), "true")
-	due, errDue := s.ids(ctx, job.queue(), unfinished)
-	others, err := s.others(ctx, job.queue())
-	if err := errors.Join(errKnown, errDue, err); err != nil {
+	if err := s.check(ctx, base); err != nil {
 		return couldNot, err
 	}
-	for _, other := range others {
-		fmt.Fprintf(stderr, "Users in %s who are due, but not now: %s.\n", s.name, other)
+	all, due, _, err := s.count(ctx, o.task)
+	if err != nil {
+		return couldNot, err
+	} else if all == 0 && o.source == (source{}) {
+		return couldNot, fmt.Errorf("%s has no users for the task %q; give -ids or -deleted-since", s.name, o.task)
+	} else if all > due {
+		fmt.Fprintf(stderr, "%d of %d users were finished before.\n", all-due, all)
 	}
-	added := slices.DeleteFunc(ids, func(id string) bool {
-		_, found := slices.BinarySearch(known, id)
-		return found
-	})
-	switch users := len(known) + len(added); {
-	case users == 0 && o.source == (source{}):
-		return couldNot, fmt.Errorf("%s has no users of %s for the task %q; give -ids or -deleted-since", s.name, base, o.task)
-	case len(added) > o.most:
-		return couldNot, fmt.Errorf("%d users would be added, and -most is %d, so none was; give more if all of them are meant", len(added), o.most)
-	case o.dryRun:
-		for _, id := range append(due, added...) {
-			fmt.Fprintln(stdout, id)
-		}
-		fmt.Fprintf(stderr, "Users that would be activated: %d, of %d.\n", len(due)+len(added), users)
+	bar := newProgress(stderr)
+	if err := run(ctx, o, s, activate{Backend: base, Task: o.task}, client, ids, stdout, bar); err != nil {
+		return couldNot, err
+	} else if o.dryRun {
 		return allActive, nil
 	}
-	r := &run{o, s, client, job, newProgress(stderr, len(known)+len(added), len(due)+len(added)), nil}
-	if err = r.all(ctx, added); r.bar.bar {
+	if bar.bar {
 		fmt.Fprintln(stderr)
 	}
-	status, tableErr := s.table(context.WithoutCancel(ctx), job.queue(), stdout)
-	if err := errors.Join(err, tableErr); err != nil {
-		return couldNot, err
-	}
+	status, err := s.table(context.WithoutCancel(ctx), o.task, stdout)
 	if status == somethingDue {
 		fmt.Fprintln(stderr, "Something is left. To go on, run the same command again.")
 	}
-	return status, nil
+	return status, err
 }
 
 // connect returns a client, and the base URL of what it is for.

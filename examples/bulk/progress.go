@@ -9,47 +9,59 @@ import (
 	"time"
 
 	"golang.org/x/term"
+	"golang.org/x/time/rate"
 )
 
 // progress is a bar on a terminal, and a line now and then elsewhere. It shows what all
 // processes do together.
 type progress struct {
 	out io.Writer
-	of  int
 	bar bool
 
-	mu        sync.Mutex
-	first     int       // due at first
-	begun, at time.Time // and when the last line was written
+	lines, errors rate.Sometimes
+
+	mu               sync.Mutex
+	first            int // due at first
+	begun, throttled time.Time
 }
 
-func newProgress(out io.Writer, of, due int) *progress {
+func newProgress(out io.Writer) *progress {
 	f, ok := out.(*os.File)
-	return &progress{out: out, of: of, bar: ok && term.IsTerminal(int(f.Fd())), first: due, begun: time.Now(), at: time.Now()}
+	return &progress{
+		out: out, bar: ok && term.IsTerminal(int(f.Fd())), begun: time.Now(),
+		lines: rate.Sometimes{Interval: 5 * time.Second}, errors: rate.Sometimes{Interval: 15 * time.Second},
+	}
 }
 
-// update shows how many users are due. At a rate limit the rate is what the limit lets
-// through.
-func (p *progress) update(due int, throttled bool) {
+// throttle notes a sign of a rate limit.
+func (p *progress) throttle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.of, p.first = max(p.of, due), max(p.first, due) // another process may add some
+	p.throttled = time.Now()
+}
+
+// update shows how many users are due. At a rate limit the rate is what it lets through.
+func (p *progress) update(all, due int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if due >= p.first { // at first, or another process has added some
+		p.first, p.begun = due, time.Now()
+	}
 	rate := float64(p.first-due) / time.Since(p.begun).Seconds()
-	text := fmt.Sprintf("%d of %d users, %.0f a second", p.of-due, p.of, rate)
-	if throttled {
+	text := fmt.Sprintf("%d of %d users, %.0f a second", all-due, all, rate)
+	if time.Since(p.throttled) < 10*time.Second {
 		text += " (the rate limit)"
 	}
 	if rate > 0 {
 		text += fmt.Sprintf(", %v left", time.Duration(float64(due)/rate*float64(time.Second)).Round(time.Second))
 	}
-	const width, between = 24, 5 * time.Second
-	switch full := width * (p.of - due) / max(p.of, 1); {
-	case p.bar:
-		fmt.Fprintf(p.out, "\r%s%s %s\x1b[K", strings.Repeat("█", full), strings.Repeat("░", width-full), text)
-	case time.Since(p.at) >= between:
-		p.at = time.Now()
-		fmt.Fprintln(p.out, text)
+	if !p.bar {
+		p.lines.Do(func() { fmt.Fprintln(p.out, text) })
+		return
 	}
+	const width = 24
+	full := width * (all - due) / all
+	fmt.Fprintf(p.out, "\r%s%s %s\x1b[K", strings.Repeat("█", full), strings.Repeat("░", width-full), text)
 }
 
 // say writes a line of its own.
@@ -60,4 +72,12 @@ func (p *progress) say(format string, args ...any) {
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}
 	fmt.Fprintf(p.out, format+"\n", args...)
+}
+
+// Write shows an error that River logs, which is the store's, now and then.
+func (p *progress) Write(line []byte) (int, error) {
+	p.errors.Do(func() {
+		p.say("The store fails, and no user is begun until it works again: %s", strings.TrimSpace(string(line)))
+	})
+	return len(line), nil
 }

@@ -3,26 +3,25 @@ package main
 import (
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 )
 
-// Expressions of SQL. A user who is not settled is due or has been given up, with the
-// verdict of the last attempt; on the page, jobs can also be canceled.
+// Expressions of SQL.
 const (
-	lastError  = "coalesce(metadata -> 'output' ->> 'error', '')"
-	verdictNow = "CASE WHEN " + unfinished + " THEN 'due'" +
-		" WHEN state = 'cancelled' AND coalesce(metadata -> 'output' ->> 'verdict', 'unknown') IN ('unknown', 'failed') THEN 'canceled'" +
-		" ELSE coalesce(metadata -> 'output' ->> 'verdict', 'unknown') END"
+	verdictOf = "coalesce(metadata -> 'output' ->> 'verdict', 'due')"
+	errorOf   = "coalesce(metadata -> 'output' ->> 'error', '')"
 )
 
 // table writes how many users have which verdict, with an example of each, and returns
 // the exit status.
-func (s *store) table(ctx context.Context, queue string, out io.Writer) (status int, err error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT "+verdictNow+", count(*), min(args ->> 'id'), max("+lastError+")"+
-		" FROM river_job WHERE queue = $1 GROUP BY 1 ORDER BY 1", queue)
+func (s *store) table(ctx context.Context, task string, out io.Writer) (status int, err error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT "+verdictOf+", count(*), min(args ->> 'id'), max("+errorOf+") FROM river_job WHERE queue = $1 GROUP BY 1 ORDER BY 1", task)
 	if err != nil {
 		return couldNot, err
 	}
@@ -42,9 +41,9 @@ func (s *store) table(ctx context.Context, queue string, out io.Writer) (status 
 		users += n
 		switch v {
 		case activated, recovered, alreadyActive:
-		case unknown, failed, "due":
+		case due, unknown, failed:
 			status = somethingDue
-		default:
+		case notFound, invalid, refused, forbidden:
 			status = max(status, someRefused)
 		}
 	}
@@ -52,31 +51,49 @@ func (s *store) table(ctx context.Context, queue string, out io.Writer) (status 
 	return status, rows.Err()
 }
 
-// export writes the verdicts of all users in a store, as CSV.
+// export writes the verdicts of all users in a store.
 func export(ctx context.Context, args []string, stdout, stderr io.Writer) (int, error) {
 	flags := flag.NewFlagSet("bulk export", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	name := flags.String("store", "bulk.db", storeUsage)
+	lines := flags.Bool("json", false, "write a JSON object a line, not CSV")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return allActive, err
 	} else if err != nil || flags.NArg() > 0 {
-		return couldNot, errors.Join(err, errors.New("bulk export takes -store alone"))
+		return couldNot, errors.Join(err, errors.New("bulk export takes -store and -json alone"))
+	}
+	if _, err := os.Stat(*name); err != nil && !strings.Contains(*name, "://") {
+		return couldNot, err
 	}
 	s, err := openStore(ctx, *name, false)
 	if err != nil {
 		return couldNot, err
 	}
 	defer s.close()
-	rows, err := s.db.QueryContext(ctx, "SELECT args ->> 'backend', args ->> 'task', args ->> 'id', "+verdictNow+
-		", CAST(attempt AS text), coalesce(CAST(finalized_at AS text), ''), "+lastError+" FROM river_job ORDER BY id")
+	rows, err := s.db.QueryContext(ctx, "SELECT args ->> 'backend', args ->> 'task', args ->> 'id', "+verdictOf+
+		", CAST(attempt AS text), coalesce(CAST(finalized_at AS text), ''), "+errorOf+" FROM river_job ORDER BY id")
 	if err != nil {
 		return couldNot, err
 	}
 	defer func() { _ = rows.Close() }() // Err tells
+	names := []string{"backend", "task", "id", "verdict", "attempts", "finished", "error"}
 	table := csv.NewWriter(stdout)
-	r := []string{"backend", "task", "id", "verdict", "attempts", "finished", "error"}
-	for err = table.Write(r); err == nil && rows.Next(); err = errors.Join(err, table.Write(r)) {
-		err = rows.Scan(&r[0], &r[1], &r[2], &r[3], &r[4], &r[5], &r[6])
+	write := table.Write
+	if *lines {
+		write = func(row []string) error {
+			object := map[string]string{}
+			for i, value := range row {
+				object[names[i]] = value
+			}
+			return json.NewEncoder(stdout).Encode(object)
+		}
+	} else {
+		err = table.Write(names)
+	}
+	for r := make([]string, len(names)); err == nil && rows.Next(); {
+		if err = rows.Scan(&r[0], &r[1], &r[2], &r[3], &r[4], &r[5], &r[6]); err == nil {
+			err = write(r)
+		}
 	}
 	table.Flush()
 	if err := errors.Join(err, rows.Err(), table.Error()); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -14,19 +13,35 @@ import (
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
-const (
-	jobTimeout = 30 * time.Second // for a call, with its wait for the rate limit
-	// A job that has run for so long is a killed process's, and another takes it. If it
-	// isn't, the user is activated twice, which does no harm.
-	rescueAfter = time.Minute
-	maxAttempts = 12 // with the waits in between they take some six minutes
-	longestWait = time.Minute
-)
+// River's waits after a failure grow from a second to some four minutes.
+const maxAttempts = 5
+
+// How long a job may take, with its wait for the rate limit, and when River takes it from
+// a process that has been killed. Should that one be alive after all, the user is
+// activated twice, which does no harm.
+var jobTimeout, rescueAfter = 30 * time.Second, time.Minute
+
+// activate is a user's job: one for each backend, task and ID, whatever its state.
+type activate struct {
+	Backend string `json:"backend"`
+	Task    string `json:"task"`
+	ID      string `json:"id"`
+}
+
+const kind = "flashback_activate"
+
+func (activate) Kind() string { return kind }
+
+// InsertOpts has a queue for each task, so that no other's jobs are worked.
+func (a activate) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: a.Task, MaxAttempts: maxAttempts, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: rivertype.JobStates()}}
+}
 
 // verdict is what is known of a user.
 type verdict string
 
 const (
+	due     verdict = "due"
 	unknown verdict = "unknown" // it may have been activated
 	failed  verdict = "failed"  // it was not, and may be next time
 
@@ -50,26 +65,21 @@ type output struct {
 type worker struct {
 	river.WorkerDefaults[activate]
 
-	users    *flashback.UsersService
-	probe    *flashback.UsersService // without retries
-	gate     *gate
-	stopping context.Context //nolint:containedctx // A job's own outlives it.
+	gate *gate
+	bar  *progress
 }
 
 func (w *worker) Work(ctx context.Context, job *river.Job[activate]) error {
-	waiting, cancel := context.WithTimeout(ctx, jobTimeout*2/3) // the rest is the call's
-	defer cancel()
-	defer context.AfterFunc(w.stopping, cancel)()
-	probe, err := w.gate.wait(waiting, job.Args.ID)
-	if err != nil {
+	var response flashback.Response
+	activation, err := w.gate.activate(flashback.WithResponse(ctx, &response), job.Args.ID)
+	var failure *flashback.Error
+	limited := errors.As(err, &failure) && errors.Is(err, flashback.ErrRateLimited)
+	if limited || response.Throttled > 0 {
+		w.bar.throttle()
+	}
+	if errors.Is(err, errHeld) {
 		return river.JobSnooze(time.Second)
 	}
-	users := w.users
-	if probe {
-		users = w.probe
-	}
-	activation, err := users.Activate(ctx, job.Args.ID)
-	w.gate.done(err)
 	out := output{Verdict: judge(before(job.JobRow), activation, err)}
 	if err != nil && !errors.Is(err, flashback.ErrUserNotDeleted) {
 		out.Error = err.Error()
@@ -77,20 +87,16 @@ func (w *worker) Work(ctx context.Context, job *river.Job[activate]) error {
 	if err := river.RecordOutput(ctx, out); err != nil {
 		return err
 	}
-	switch out.Verdict {
-	case activated, recovered, alreadyActive:
-		return nil
-	case notFound, invalid, refused, forbidden:
+	switch {
+	case limited: // for longer than the job has time
+		w.gate.wait(min(failure.RetryAfter, jobTimeout/2)) // so that not all jobs are begun
+		return river.JobSnooze(time.Second)
+	case out.Verdict == unknown, out.Verdict == failed:
+		return err
+	case out.Error != "":
 		return river.JobCancel(err)
-	case unknown, failed:
 	}
-	outage, _ := w.gate.state()
-	if failure := (*flashback.Error)(nil); errors.As(err, &failure) && errors.Is(err, flashback.ErrRateLimited) {
-		return river.JobSnooze(max(failure.RetryAfter, time.Second))
-	} else if outage && !probe && blame(err) != "" {
-		return river.JobSnooze(probeEvery) // that was no attempt of its own
-	}
-	return err
+	return nil
 }
 
 // judge is the table of verdicts.
@@ -116,6 +122,13 @@ func judge(before verdict, activation *flashback.Activation, err error) verdict 
 	return failed
 }
 
+// isNotFound tells the documented response from that of a server that knows no such
+// path, which would settle every user for good.
+func isNotFound(err error) bool {
+	var failure *flashback.Error
+	return errors.Is(err, flashback.ErrNotFound) && errors.As(err, &failure) && strings.EqualFold(failure.Message, "User not found")
+}
+
 // before is what is known from earlier attempts. One that a killed process began may
 // have been applied, too.
 func before(job *rivertype.JobRow) verdict {
@@ -129,12 +142,4 @@ func before(job *rivertype.JobRow) verdict {
 	}
 	_ = json.Unmarshal(job.Metadata, &metadata) // River wrote it
 	return metadata.Output.Verdict
-}
-
-// retryPolicy doubles the wait with each attempt that has failed.
-type retryPolicy struct{}
-
-func (retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
-	wait := min(time.Second<<min(len(job.Errors), 10), longestWait)
-	return time.Now().Add(wait + rand.N(wait/4)) //nolint:gosec // No secret.
 }
