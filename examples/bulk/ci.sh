@@ -43,4 +43,4 @@ else
 	[[ -n ${BULK_TEST_POSTGRES-} ]] || { cat "$dir/log" >&2; exit 1; }
 fi
 
-go test -count=1 "$@" ./...
+go test -count=1 -parallel 8 "$@" ./... # which wait more than they work

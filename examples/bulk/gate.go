@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -16,21 +15,10 @@ const (
 	probeEvery  = 2 * time.Second // with two requests at most
 )
 
-// gate holds the calls of this process back while they can't succeed.
-type gate struct {
-	users    *flashback.UsersService
-	probe    *flashback.UsersService // without retries
-	breaker  *gobreaker.CircuitBreaker[*flashback.Activation]
-	stopping <-chan struct{}
-}
-
-func newGate(client *flashback.Client, say func(format string, args ...any), stopping <-chan struct{}) (*gate, error) {
-	probe, err := client.With(flashback.WithMaxRetries(0))
-	if err != nil {
-		return nil, err
-	}
-	var last error // the breaker calls one function at a time
-	breaker := gobreaker.NewCircuitBreaker[*flashback.Activation](gobreaker.Settings{
+// newBreaker returns what holds the calls of this process back while they can't succeed.
+func newBreaker(say func(format string, args ...any)) *gobreaker.CircuitBreaker[*flashback.Activation] {
+	var last error // the breaker calls one of these at a time
+	return gobreaker.NewCircuitBreaker[*flashback.Activation](gobreaker.Settings{
 		Timeout:     probeEvery,
 		ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= outageAfter },
 		IsSuccessful: func(err error) bool {
@@ -48,53 +36,38 @@ func newGate(client *flashback.Client, say func(format string, args ...any), sto
 			}
 		},
 	})
-	return &gate{client.Organization.Users, probe.Organization.Users, breaker, stopping}, nil
-}
-
-// check sends a read, about the first ID that can be one, before anything is done.
-func (g *gate) check(ctx context.Context, ids []string) error {
-	for _, id := range ids {
-		_, err := g.users.Get(ctx, id)
-		if why := blame(err); why != "" && why != down {
-			return fmt.Errorf("%s: %w", why, err)
-		} else if !errors.Is(err, flashback.ErrInvalidArgument) {
-			break
-		}
-	}
-	return nil
 }
 
 var errHeld = errors.New("held back for now")
 
 // activate activates a user as soon as that may succeed, or returns errHeld. During an
 // outage it sends a read first: if the call fails even so, the outage is not to blame.
-func (g *gate) activate(ctx context.Context, userID string) (*flashback.Activation, error) {
+func (w *worker) activate(ctx context.Context, userID string) (*flashback.Activation, error) {
 	for end := time.Now().Add(jobTimeout / 2); ; { // the rest is the call's
-		activation, err := g.breaker.Execute(func() (*flashback.Activation, error) {
-			if g.breaker.State() == gobreaker.StateClosed {
-				return g.users.Activate(ctx, userID)
+		activation, err := w.breaker.Execute(func() (*flashback.Activation, error) {
+			if w.breaker.State() == gobreaker.StateClosed {
+				return w.users.Activate(ctx, userID)
 			}
-			if _, err := g.probe.Get(ctx, userID); blame(err) != "" {
+			if _, err := w.probe.Get(ctx, userID); blame(err) != "" {
 				return nil, errors.Join(errHeld, err)
 			}
-			return g.probe.Activate(ctx, userID)
+			return w.probe.Activate(ctx, userID)
 		})
 		if !errors.Is(err, gobreaker.ErrOpenState) && !errors.Is(err, gobreaker.ErrTooManyRequests) {
 			return activation, err
 		}
-		if time.Now().After(end) || !g.wait(100*time.Millisecond) {
+		if time.Now().After(end) || w.stopping.Err() != nil {
 			return nil, errHeld
 		}
+		w.wait(100 * time.Millisecond)
 	}
 }
 
-// wait returns false at once when the run is to stop.
-func (g *gate) wait(d time.Duration) bool {
+// wait waits, unless the run is to stop.
+func (w *worker) wait(d time.Duration) {
 	select {
 	case <-time.After(d):
-		return true
-	case <-g.stopping:
-		return false
+	case <-w.stopping.Done():
 	}
 }
 

@@ -43,7 +43,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, which loses nothing either
 	status, err := command(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
+	if errors.Is(err, flag.ErrHelp) {
+		status = allActive
+	} else if err != nil {
 		fmt.Fprintln(os.Stderr, "bulk:", err)
 	}
 	stop()
@@ -60,10 +62,9 @@ type options struct {
 	workers   int
 	most      int
 	dryRun    bool
-	demo      bool
+	export    bool
+	json      bool
 }
-
-const storeUsage = "the `database` with the jobs: a file of SQLite, or postgres://… (default bulk.db, or bulk-demo.db)"
 
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
@@ -71,89 +72,69 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.source.file, "ids", "", "a `file` with one user ID a line; - is standard input")
 	flags.Func("deleted-since", "activate all users deleted since `when`: a date (its midnight here), a time (RFC 3339), or a duration such as 48h", o.source.parseSince)
-	flags.StringVar(&o.store, "store", "", storeUsage)
+	flags.StringVar(&o.store, "store", "bulk.db", "the `database` with the jobs: a file of SQLite, or postgres://…")
 	flags.StringVar(&o.task, "task", "activate", "the `name` of this task; a user who is settled in one is asked again in another")
 	flags.StringVar(&o.tokenFile, "token-file", "", "a `file` with the access token, or of a session, in place of FLASHBACK_ACCESS_TOKEN")
 	flags.StringVar(&o.ui, "ui", "", "the `address` of a page to look at, such as localhost:8080; whoever reaches it can change the jobs")
 	flags.IntVar(&o.workers, "workers", 16, "how many users at a time")
-	flags.IntVar(&o.most, "most", 10_000, "refuse to add more users than this to the store")
+	flags.IntVar(&o.most, "most", 10_000, "refuse more users than this, as a guard against mistakes")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "say who would be activated, and change nothing")
-	flags.BoolVar(&o.demo, "demo", false, "run against a fake backend with 5,000 users, faults and a rate limit")
-	if err := flags.Parse(args); err != nil {
-		return o, err
+	flags.BoolVar(&o.source.demo, "demo", false, "run against a fake backend with 5,000 users, faults and a rate limit")
+	flags.BoolVar(&o.json, "json", false, "export a JSON object a line, not CSV")
+	if o.export = len(args) > 0 && args[0] == "export"; o.export {
+		args = args[1:]
 	}
+	err := flags.Parse(args)
 	switch {
+	case err != nil:
+		return o, err
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("%q is no flag; give IDs with -ids", flags.Arg(0))
-	case o.workers < 1:
-		return o, errors.New("-workers needs at least 1")
-	case o.task == "":
-		return o, errors.New("-task needs a name")
-	case o.demo && o.source != (source{}):
+	case o.source.demo && o.source != (source{demo: true}):
 		return o, errors.New("-demo has users of its own; leave -ids and -deleted-since out")
 	case o.source.file != "" && !o.source.since.IsZero():
 		return o, errors.New("give -ids or -deleted-since, not both")
 	}
-	if o.source.all = o.demo; o.store == "" {
-		o.store = "bulk.db"
-		if o.demo {
-			o.store = "bulk-demo.db"
-		}
-	}
 	return o, nil
 }
 
-func command(ctx context.Context, args []string, env func(string) string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
-	if len(args) > 0 && args[0] == "export" {
-		return export(ctx, args[1:], stdout, stderr)
-	}
+func command(ctx context.Context, args []string, env func(string) string, stdin io.Reader, stdout, stderr io.Writer) (status int, err error) {
+	defer func() {
+		if err != nil {
+			status = couldNot
+		}
+	}()
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return allActive, err
-	}
 	if err != nil {
-		return couldNot, err
+		return 0, err
+	} else if o.export {
+		return allActive, export(ctx, o, stdout)
 	}
 	client, base, err := connect(ctx, o, env)
 	if err != nil {
-		return couldNot, err
+		return 0, err
 	}
 	ids, err := o.source.read(ctx, client, stdin)
 	if err != nil {
-		return couldNot, err
+		return 0, err
 	}
 	slices.Sort(ids) // in one order everywhere, so that no two machines wait for each other
 	if ids = slices.Compact(ids); len(ids) > o.most {
-		return couldNot, fmt.Errorf("there are %d users, and -most is %d; give more if all of them are meant", len(ids), o.most)
+		return 0, fmt.Errorf("there are %d users, and -most is %d; give more if all of them are meant", len(ids), o.most)
 	}
-	s, err := openStore(ctx, o.store, !o.dryRun)
+	s, err := openStore(ctx, o.store, "rwc")
 	if err != nil {
-		return couldNot, err
+		return 0, err
 	}
 	defer s.close()
-	if err := s.check(ctx, base); err != nil {
-		return couldNot, err
-	}
-	all, due, _, err := s.count(ctx, o.task)
-	if err != nil {
-		return couldNot, err
-	} else if all == 0 && o.source == (source{}) {
-		return couldNot, fmt.Errorf("%s has no users for the task %q; give -ids or -deleted-since", s.name, o.task)
-	} else if all > due {
-		fmt.Fprintf(stderr, "%d of %d users were finished before.\n", all-due, all)
-	}
 	bar := newProgress(stderr)
-	if err := run(ctx, o, s, activate{Backend: base, Task: o.task}, client, ids, stdout, bar); err != nil {
-		return couldNot, err
-	} else if o.dryRun {
-		return allActive, nil
+	if err := run(ctx, o, s, activate{Backend: base, Task: o.task}, client, ids, stdout, bar); err != nil || o.dryRun {
+		return allActive, err
 	}
-	if bar.bar {
-		fmt.Fprintln(stderr)
-	}
-	status, err := s.table(context.WithoutCancel(ctx), o.task, stdout)
+	bar.say("")
+	status, err = s.table(context.WithoutCancel(ctx), o.task, stdout)
 	if status == somethingDue {
-		fmt.Fprintln(stderr, "Something is left. To go on, run the same command again.")
+		bar.say("Something is left. To go on, run the same command again.")
 	}
 	return status, err
 }
@@ -162,7 +143,7 @@ func command(ctx context.Context, args []string, env func(string) string, stdin 
 func connect(ctx context.Context, o options, env func(string) string) (client *flashback.Client, base string, err error) {
 	// A small budget, since River repeats what this does not.
 	opts := []flashback.Option{flashback.WithUserAgent("flashback-bulk"), flashback.WithRetryBudget(10), flashback.WithAttemptTimeout(jobTimeout / 2)}
-	if o.demo {
+	if o.source.demo {
 		return newDemo().Client(opts...), "the demo", nil
 	}
 	if base = strings.TrimRight(env("FLASHBACK_BASE_URL"), "/"); base == "" {

@@ -47,20 +47,20 @@ func (p *progress) update(all, due int) {
 	if due >= p.first { // at first, or another process has added some
 		p.first, p.begun = due, time.Now()
 	}
-	rate := float64(p.first-due) / time.Since(p.begun).Seconds()
-	text := fmt.Sprintf("%d of %d users, %.0f a second", all-due, all, rate)
+	speed := float64(p.first-due) / time.Since(p.begun).Seconds()
+	text := fmt.Sprintf("%d of %d users, %.0f a second", all-due, all, speed)
 	if time.Since(p.throttled) < 10*time.Second {
 		text += " (the rate limit)"
 	}
-	if rate > 0 {
-		text += fmt.Sprintf(", %v left", time.Duration(float64(due)/rate*float64(time.Second)).Round(time.Second))
+	if speed > 0 {
+		text += fmt.Sprintf(", %v left", time.Duration(float64(due)/speed*float64(time.Second)).Round(time.Second))
 	}
 	if !p.bar {
 		p.lines.Do(func() { fmt.Fprintln(p.out, text) })
 		return
 	}
 	const width = 24
-	full := width * (all - due) / all
+	full := width * (all - due) / max(all, 1)
 	fmt.Fprintf(p.out, "\r%s%s %s\x1b[K", strings.Repeat("█", full), strings.Repeat("░", width-full), text)
 }
 

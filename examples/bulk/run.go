@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,14 +21,13 @@ import (
 // run adds the users and works all that are due, until none is; a dry run writes who that
 // would be. When ctx ends, it begins no further one and finishes what it has begun.
 func run(ctx context.Context, o options, s *store, job activate, api *flashback.Client, users []string, stdout io.Writer, bar *progress) error {
-	working, stop := context.WithCancel(ctx)
-	defer stop()
-	g, err := newGate(api, bar.say, working.Done())
+	probe, err := api.With(flashback.WithMaxRetries(0))
 	if err != nil {
 		return err
 	}
+	w := &worker{users: api.Organization.Users, probe: probe.Organization.Users, breaker: newBreaker(bar.say), bar: bar, stopping: ctx}
 	workers := river.NewWorkers()
-	river.AddWorker(workers, &worker{gate: g, bar: bar})
+	river.AddWorker(workers, w)
 	logger := slog.New(slog.NewTextHandler(bar, &slog.HandlerOptions{Level: slog.LevelError}))
 	client, err := river.NewClient(s.driver, &river.Config{
 		Logger: logger, PollOnly: true, Workers: workers, Queues: map[string]river.QueueConfig{job.Task: {MaxWorkers: o.workers}},
@@ -38,66 +38,60 @@ func run(ctx context.Context, o options, s *store, job activate, api *flashback.
 	if err != nil {
 		return err
 	}
-	known, err := column(ctx, s.db, "SELECT args ->> 'id' FROM river_job WHERE queue = $1 AND NOT "+settled+" LIMIT 1", job.Task)
+	all, open, err := s.check(ctx, job)
 	if err != nil {
 		return err
+	} else if all == 0 && o.source == (source{}) {
+		return fmt.Errorf("%s has no users for the task %q; give -ids or -deleted-since", s.name, o.task)
 	}
-	if err := g.check(ctx, append(known, users...)); err != nil {
-		return err
-	}
-	due, err := s.add(ctx, client, job, users, o.dryRun)
-	if err != nil {
-		return fmt.Errorf("no user was added to %s: %w", s.name, err)
+	for _, id := range append([]string{open}, users...) {
+		_, err := api.Organization.Users.Get(ctx, id)
+		if why := blame(err); why != "" && why != down {
+			return fmt.Errorf("%s: %w", why, err)
+		} else if !errors.Is(err, flashback.ErrInvalidArgument) {
+			break
+		}
 	}
 	if o.dryRun {
-		for _, id := range due {
-			fmt.Fprintln(stdout, id)
-		}
-		bar.say("Users that would be activated: %d.", len(due))
-		return nil
+		return s.add(ctx, client, job, users, stdout)
+	} else if err := s.add(ctx, client, job, users, nil); err != nil {
+		return fmt.Errorf("no user was added to %s: %w", s.name, err)
 	}
 	if o.ui != "" {
-		closeUI, err := serveUI(working, o.ui, client, logger)
+		closeUI, err := serveUI(ctx, o.ui, client, logger)
 		if err != nil {
 			return err
 		}
 		defer closeUI()
 	}
-	if err := client.Start(working); err != nil {
+	if err := client.Start(ctx); err != nil {
 		return err
 	}
 	defer context.AfterFunc(ctx, func() {
 		bar.say("Finishing what is begun. Ctrl-C again ends at once, and loses nothing either.")
 	})()
-	watch(working, s, job.Task, g, bar)
-	stop()
-	<-client.Stopped()
-	return nil
+	watch(ctx, s, job.Task, w)
+	return client.Stop(context.WithoutCancel(ctx))
 }
 
 // watch shows what is due until nothing is, or ctx ends.
-func watch(ctx context.Context, s *store, task string, g *gate, bar *progress) {
+func watch(ctx context.Context, s *store, task string, w *worker) {
 	moved, last, told := time.Now(), -1, false
 	for ctx.Err() == nil {
 		began := time.Now()
 		all, due, running, err := s.count(ctx, task)
-		switch {
-		case err != nil: // River tells
-		case due == 0:
-			return
-		case due != last:
+		if err == nil { // else River tells
+			if w.bar.update(all, due); due == 0 {
+				return
+			}
+		}
+		if due != last {
 			last, moved = due, time.Now()
-		case due == running && !told && g.breaker.State() == gobreaker.StateClosed && time.Since(moved) > 5*time.Second:
+		} else if due == running && due > 0 && !told && w.breaker.State() == gobreaker.StateClosed && time.Since(moved) > 5*time.Second {
 			told = true
-			bar.say("The last %d users are another process's. If it was killed, they are taken from it within two minutes.", due)
+			w.bar.say("The last %d users are another process's. If it was killed, they are taken from it within two minutes.", due)
 		}
-		if err == nil {
-			bar.update(all, due)
-		}
-		select {
-		case <-time.After(max(100*time.Millisecond, 20*time.Since(began))): // counting millions takes a while
-		case <-ctx.Done():
-		}
+		w.wait(max(100*time.Millisecond, 20*time.Since(began))) // counting millions takes a while
 	}
 }
 

@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,9 +29,8 @@ type store struct {
 	driver riverdriver.Driver[*sql.Tx]
 }
 
-// openStore opens PostgreSQL or a SQLite file. If no file is to be made, one that does
-// not exist is empty.
-func openStore(ctx context.Context, name string, create bool) (*store, error) {
+// openStore opens PostgreSQL or a SQLite file, in a mode of SQLite's: rw, or rwc to make it.
+func openStore(ctx context.Context, name, mode string) (*store, error) {
 	var s *store
 	if strings.HasPrefix(name, "postgres://") || strings.HasPrefix(name, "postgresql://") {
 		config, err := pgx.ParseConfig(name)
@@ -42,16 +39,10 @@ func openStore(ctx context.Context, name string, create bool) (*store, error) {
 		}
 		db := stdlib.OpenDB(*config)
 		db.SetMaxOpenConns(8)
-		s = &store{fmt.Sprintf("postgres://%s:%d/%s", config.Host, config.Port, config.Database), db, riverdatabasesql.New(db)}
+		s = &store{"postgres://" + config.Host + "/" + config.Database, db, riverdatabasesql.New(db)}
 	} else {
-		if strings.Contains(name, "://") {
-			return nil, fmt.Errorf("%s is no store; give another -store, which is a file or postgres://…", name)
-		}
-		path := (&url.URL{Path: filepath.ToSlash(name)}).EscapedPath()
-		if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) && !create {
-			path = ":memory:"
-		}
-		db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+		file := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(name)}
+		db, err := sql.Open("sqlite", file.String()+"?mode="+mode+"&_txlock=immediate&_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
 		if err != nil {
 			return nil, err
 		}
@@ -75,24 +66,13 @@ func (s *store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err == nil {
-		_, err = migrator.ExistingVersions(ctx) // fails if there is one from the future
+	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("its tables can't be brought to this version: %w", err)
+	if _, err := migrator.ExistingVersions(ctx); err != nil {
+		return fmt.Errorf("its tables are of another version: %w", err)
 	}
 	return nil
-}
-
-// check makes sure that all jobs are this command's and for this backend. River would
-// discard others that are stuck.
-func (s *store) check(ctx context.Context, backend string) error {
-	others, err := column(ctx, s.db, "SELECT coalesce('users of ' || (args ->> 'backend'), kind) FROM river_job"+
-		" WHERE kind <> $1 OR args ->> 'backend' <> $2 LIMIT 1", kind, backend)
-	if len(others) > 0 {
-		return fmt.Errorf("%s has %s; give another -store for those of %s", s.name, others[0], backend)
-	}
-	return err
 }
 
 // Conditions: who needs nothing more, in any run, and who is this run's.
@@ -100,6 +80,18 @@ const (
 	settled    = "coalesce(metadata -> 'output' ->> 'verdict', '') IN ('activated', 'recovered', 'already active', 'not found', 'invalid', 'refused')"
 	unfinished = "state IN ('available', 'pending', 'retryable', 'running', 'scheduled')"
 )
+
+// check makes sure that all jobs are this command's and for this backend, as River would
+// discard others that are stuck. It returns how many the task has, and an ID that is open.
+func (s *store) check(ctx context.Context, job activate) (all int, open string, err error) {
+	var other string
+	row := s.db.QueryRowContext(ctx, "SELECT count(CASE WHEN queue = $1 THEN 1 END), coalesce(min(CASE WHEN queue = $1 AND NOT "+settled+" THEN args ->> 'id' END), ''),"+
+		" coalesce(max(CASE WHEN kind <> $2 THEN kind WHEN args ->> 'backend' <> $3 THEN 'users of ' || (args ->> 'backend') END), '') FROM river_job", job.Task, kind, job.Backend)
+	if err = row.Scan(&all, &open, &other); other != "" {
+		err = fmt.Errorf("%s has %s; give another -store for those of %s", s.name, other, job.Backend)
+	}
+	return all, open, err
+}
 
 // count counts a task's jobs, those that are not finished, and of these those that some
 // process has.
@@ -110,23 +102,17 @@ func (s *store) count(ctx context.Context, task string) (all, due, running int, 
 	return all, due, running, err
 }
 
-// add adds the users that are new, makes those due again that were given up, and
-// returns who is due. After an error, or in a dry run, it has done nothing.
-func (s *store) add(ctx context.Context, client *river.Client[*sql.Tx], job activate, users []string, dryRun bool) (due []string, err error) {
+// add adds the users that are new, and makes those due again that were given up. After an
+// error it has done nothing; nor in a dry run, which writes who is due then.
+func (s *store) add(ctx context.Context, client *river.Client[*sql.Tx], job activate, users []string, dryRun io.Writer) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = tx.Rollback() }() // of what is not committed
-	again, err := column(ctx, tx, "SELECT id FROM river_job WHERE queue = $1 AND NOT "+unfinished+" AND NOT "+settled, job.Task)
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range again {
-		n, _ := strconv.ParseInt(id, 10, 64) // it is a number
-		if _, err := client.JobRetryTx(ctx, tx, n); err != nil {
-			return nil, err
-		}
+	if _, err := tx.ExecContext(ctx, "UPDATE river_job SET state = 'available', finalized_at = NULL, max_attempts = attempt + $2"+
+		" WHERE queue = $1 AND NOT "+unfinished+" AND NOT "+settled, job.Task, maxAttempts); err != nil {
+		return err
 	}
 	for batch := range slices.Chunk(users, 2000) {
 		jobs := make([]river.InsertManyParams, len(batch))
@@ -135,34 +121,21 @@ func (s *store) add(ctx context.Context, client *river.Client[*sql.Tx], job acti
 			jobs[i].Args = job
 		}
 		if _, err := client.InsertManyTx(ctx, tx, jobs); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if dryRun {
-		return column(ctx, tx, "SELECT args ->> 'id' FROM river_job WHERE queue = $1 AND "+unfinished+" ORDER BY id", job.Task)
+	if dryRun == nil {
+		return tx.Commit()
 	}
-	return nil, tx.Commit()
+	rows, err := tx.QueryContext(ctx, "SELECT args ->> 'id' FROM river_job WHERE queue = $1 AND "+unfinished+" ORDER BY 1", job.Task)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // Err tells
+	for id := ""; rows.Next() && rows.Scan(&id) == nil; {
+		fmt.Fprintln(dryRun, id)
+	}
+	return rows.Err()
 }
 
 func (s *store) close() { _ = s.db.Close() }
-
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-// column is the first column of a query's result.
-func column(ctx context.Context, db querier, query string, args ...any) (values []string, err error) {
-	rows, err := db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // Err tells
-	for rows.Next() {
-		var value string
-		if err := rows.Scan(&value); err != nil {
-			return nil, err
-		}
-		values = append(values, value)
-	}
-	return values, rows.Err()
-}

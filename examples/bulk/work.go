@@ -9,17 +9,16 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+	"github.com/sony/gobreaker/v2"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
-// River's waits after a failure grow from a second to some four minutes.
-const maxAttempts = 5
-
-// How long a job may take, with its wait for the rate limit, and when River takes it from
-// a process that has been killed. Should that one be alive after all, the user is
+// How often a job is tried, with waits of River's that grow from a second to some four
+// minutes; how long it may take, with its wait for the rate limit; and when River takes it
+// from a process that has been killed. Should that one be alive after all, the user is
 // activated twice, which does no harm.
-var jobTimeout, rescueAfter = 30 * time.Second, time.Minute
+var maxAttempts, jobTimeout, rescueAfter = 5, 30 * time.Second, time.Minute
 
 // activate is a user's job: one for each backend, task and ID, whatever its state.
 type activate struct {
@@ -65,13 +64,16 @@ type output struct {
 type worker struct {
 	river.WorkerDefaults[activate]
 
-	gate *gate
-	bar  *progress
+	users    *flashback.UsersService
+	probe    *flashback.UsersService // without retries
+	breaker  *gobreaker.CircuitBreaker[*flashback.Activation]
+	bar      *progress
+	stopping context.Context //nolint:containedctx // A job's own outlives it.
 }
 
 func (w *worker) Work(ctx context.Context, job *river.Job[activate]) error {
 	var response flashback.Response
-	activation, err := w.gate.activate(flashback.WithResponse(ctx, &response), job.Args.ID)
+	activation, err := w.activate(flashback.WithResponse(ctx, &response), job.Args.ID)
 	var failure *flashback.Error
 	limited := errors.As(err, &failure) && errors.Is(err, flashback.ErrRateLimited)
 	if limited || response.Throttled > 0 {
@@ -89,7 +91,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[activate]) error {
 	}
 	switch {
 	case limited: // for longer than the job has time
-		w.gate.wait(min(failure.RetryAfter, jobTimeout/2)) // so that not all jobs are begun
+		w.wait(min(failure.RetryAfter, jobTimeout/2)) // so that not all jobs are begun
 		return river.JobSnooze(time.Second)
 	case out.Verdict == unknown, out.Verdict == failed:
 		return err
@@ -137,9 +139,7 @@ func before(job *rivertype.JobRow) verdict {
 			return unknown
 		}
 	}
-	var metadata struct {
-		Output output `json:"output"`
-	}
-	_ = json.Unmarshal(job.Metadata, &metadata) // River wrote it
-	return metadata.Output.Verdict
+	var out output
+	_ = json.Unmarshal(job.Output(), &out) // there may be none yet
+	return out.Verdict
 }
