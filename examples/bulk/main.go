@@ -1,11 +1,11 @@
 // Command bulk activates many soft-deleted users. It can be stopped or killed and run
 // again at any time, and on many machines at once: a store has a job for each user.
 //
-//	bulk -ids deleted.txt                             # one ID a line; - is standard input
-//	bulk -deleted-since 2026-11-01                    # or all users deleted since then
-//	bulk                                              # go on with what the store has
-//	bulk -store postgres://db.example/bulk            # on as many machines as you like
-//	bulk export -store bulk.db                      # all verdicts
+//	bulk -ids deleted.txt               # one ID a line; - is standard input
+//	bulk -deleted-since 2026-11-01      # or all users deleted since then
+//	bulk                                # go on with what the store has
+//	bulk -store postgres://db/bulk      # on as many machines as you like
+//	bulk export > verdicts.csv
 //
 // The token comes from FLASHBACK_ACCESS_TOKEN or from -token-file, which may also be the
 // file of a session that package tokenfile keeps; the address from

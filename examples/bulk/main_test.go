@@ -562,7 +562,7 @@ func TestBadUseIsRefused(t *testing.T) {
 		{[]string{"-demo", "-ids", "-"}, "of its own"},
 		{[]string{"-ids", "-", "-deleted-since", "1h"}, "not both"},
 		{[]string{"-deleted-since", "yesterday"}, "2026-11-01"},
-		{[]string{"-deleted-since", "-1h"}, "more than 0"},
+		{[]string{"-deleted-since", "-1h"}, "duration like 48h"},
 		{[]string{"-token", "x"}, "not defined"},
 		{[]string{"-ids", "no-such-file"}, "no-such-file"},
 		{[]string{"-token-file", "no-such-file"}, "no-such-file"},

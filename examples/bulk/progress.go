@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
@@ -20,9 +21,11 @@ type progress struct {
 
 	lines, errors rate.Sometimes
 
-	mu               sync.Mutex
-	first            int // due at first
-	begun, throttled time.Time
+	throttled atomic.Int64 // when there was last a sign of a rate limit, in Unix time
+
+	mu    sync.Mutex
+	first int // due at first
+	begun time.Time
 }
 
 func newProgress(out io.Writer) *progress {
@@ -33,23 +36,17 @@ func newProgress(out io.Writer) *progress {
 	}
 }
 
-// throttle notes a sign of a rate limit.
-func (p *progress) throttle() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.throttled = time.Now()
-}
-
-// update shows how many users are due. At a rate limit the rate is what it lets through.
-func (p *progress) update(all, due int) {
+// update shows how many users are due, and with how many of them a process is busy, or
+// was when it was killed. At a rate limit the rate is what it lets through.
+func (p *progress) update(all, due, running int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if due >= p.first { // at first, or another process has added some
 		p.first, p.begun = due, time.Now()
 	}
 	speed := float64(p.first-due) / time.Since(p.begun).Seconds()
-	text := fmt.Sprintf("%d of %d users, %.0f a second", all-due, all, speed)
-	if time.Since(p.throttled) < 10*time.Second {
+	text := fmt.Sprintf("%d of %d users, %d begun, %.0f a second", all-due, all, running, speed)
+	if time.Now().Unix()-p.throttled.Load() < 10 {
 		text += " (the rate limit)"
 	}
 	if speed > 0 {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/sony/gobreaker/v2"
 	"riverqueue.com/riverui"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
@@ -58,11 +56,20 @@ func run(ctx context.Context, o options, s *store, job activate, api *flashback.
 		return fmt.Errorf("no user was added to %s: %w", s.name, err)
 	}
 	if o.ui != "" {
-		closeUI, err := serveUI(ctx, o.ui, client, logger)
+		ui, err := riverui.NewHandler(&riverui.HandlerOpts{Endpoints: riverui.NewEndpoints(client, nil), Logger: logger})
 		if err != nil {
 			return err
 		}
-		defer closeUI()
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.ui)
+		if err != nil {
+			return fmt.Errorf("-ui: %w", err)
+		}
+		server := &http.Server{Handler: http.NewCrossOriginProtection().Handler(ui), ReadHeaderTimeout: jobTimeout}
+		go func() { _ = server.Serve(listener) }() // until it is closed
+		defer func() { _ = server.Close() }()
+		if err := ui.Start(ctx); err != nil {
+			return err
+		}
 	}
 	if err := client.Start(ctx); err != nil {
 		return err
@@ -70,42 +77,14 @@ func run(ctx context.Context, o options, s *store, job activate, api *flashback.
 	defer context.AfterFunc(ctx, func() {
 		bar.say("Finishing what is begun. Ctrl-C again ends at once, and loses nothing either.")
 	})()
-	watch(ctx, s, job.Task, w)
-	return client.Stop(context.WithoutCancel(ctx))
-}
-
-// watch shows what is due until nothing is, or ctx ends.
-func watch(ctx context.Context, s *store, task string, w *worker) {
-	moved, last, told := time.Now(), -1, false
 	for ctx.Err() == nil {
 		began := time.Now()
-		all, due, running, err := s.count(ctx, task)
-		if err == nil { // else River tells
-			if w.bar.update(all, due); due == 0 {
-				return
+		if all, due, running, err := s.count(ctx, job.Task); err == nil { // else River tells
+			if bar.update(all, due, running); due == 0 {
+				break
 			}
-		}
-		if due != last {
-			last, moved = due, time.Now()
-		} else if due == running && due > 0 && !told && w.breaker.State() == gobreaker.StateClosed && time.Since(moved) > 5*time.Second {
-			told = true
-			w.bar.say("The last %d users are another process's. If it was killed, they are taken from it within two minutes.", due)
 		}
 		w.wait(max(100*time.Millisecond, 20*time.Since(began))) // counting millions takes a while
 	}
-}
-
-// serveUI serves River's page.
-func serveUI(ctx context.Context, address string, client *river.Client[*sql.Tx], logger *slog.Logger) (closeUI func(), err error) {
-	ui, err := riverui.NewHandler(&riverui.HandlerOpts{Endpoints: riverui.NewEndpoints(client, nil), Logger: logger})
-	if err != nil {
-		return nil, err
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("-ui: %w", err)
-	}
-	server := &http.Server{Handler: http.NewCrossOriginProtection().Handler(ui), ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = server.Serve(listener) }() // until it is closed
-	return func() { _ = server.Close() }, ui.Start(ctx)
+	return client.Stop(context.WithoutCancel(ctx))
 }

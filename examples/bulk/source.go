@@ -22,10 +22,7 @@ type source struct {
 }
 
 func (s *source) parseSince(when string) error {
-	if ago, err := time.ParseDuration(when); err == nil {
-		if ago <= 0 {
-			return errors.New("a duration must be more than 0")
-		}
+	if ago, err := time.ParseDuration(when); err == nil && ago > 0 {
 		s.since = time.Now().Add(-ago)
 		return nil
 	}

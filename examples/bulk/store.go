@@ -49,30 +49,21 @@ func openStore(ctx context.Context, name, mode string) (*store, error) {
 		db.SetMaxOpenConns(1) // as River's driver asks for
 		s = &store{name, db, riversqlite.New(db)}
 	}
-	var err error
+	migrator, err := rivermigrate.New(s.driver, &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
 	for range 5 { // another process may be at it
-		if err = s.migrate(ctx); err == nil {
-			return s, nil
+		if _, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err == nil {
+			if _, err = migrator.ExistingVersions(ctx); err == nil {
+				return s, nil
+			}
+			err = fmt.Errorf("its tables are of another version: %w", err)
 		}
 		<-time.After(200 * time.Millisecond)
 	}
 	s.close()
 	return nil, fmt.Errorf("%s can't be used; look into it, or give another -store: %w", s.name, err)
-}
-
-// migrate makes the tables, or brings them to this version.
-func (s *store) migrate(ctx context.Context) error {
-	migrator, err := rivermigrate.New(s.driver, &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
-	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
-		return err
-	}
-	if _, err := migrator.ExistingVersions(ctx); err != nil {
-		return fmt.Errorf("its tables are of another version: %w", err)
-	}
-	return nil
 }
 
 // Conditions: who needs nothing more, in any run, and who is this run's.
@@ -93,8 +84,7 @@ func (s *store) check(ctx context.Context, job activate) (all int, open string, 
 	return all, open, err
 }
 
-// count counts a task's jobs, those that are not finished, and of these those that some
-// process has.
+// count counts a task's jobs, those that are due, and those that a process has begun.
 func (s *store) count(ctx context.Context, task string) (all, due, running int, err error) {
 	row := s.db.QueryRowContext(ctx, "SELECT count(*), count(CASE WHEN "+unfinished+" THEN 1 END), count(CASE WHEN state = 'running' THEN 1 END)"+
 		" FROM river_job WHERE queue = $1", task)

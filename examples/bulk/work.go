@@ -77,7 +77,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[activate]) error {
 	var failure *flashback.Error
 	limited := errors.As(err, &failure) && errors.Is(err, flashback.ErrRateLimited)
 	if limited || response.Throttled > 0 {
-		w.bar.throttle()
+		w.bar.throttled.Store(time.Now().Unix())
 	}
 	if errors.Is(err, errHeld) {
 		return river.JobSnooze(time.Second)
