@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -36,13 +38,21 @@ func run(ctx context.Context, o options, s *store, job activate, api *flashback.
 	if err != nil {
 		return err
 	}
-	all, open, err := s.check(ctx, job)
-	if err != nil {
-		return err
-	} else if all == 0 && o.source == (source{}) {
+	others, errOthers := column(ctx, s.db, "SELECT coalesce('users of ' || (args ->> 'backend'), kind) FROM river_job WHERE kind <> $1 OR args ->> 'backend' <> $2 LIMIT 1", kind, job.Backend)
+	known, err := column(ctx, s.db, "SELECT args ->> 'id' FROM river_job WHERE queue = $1", job.Task)
+	switch {
+	case errors.Join(err, errOthers) != nil:
+		return errors.Join(err, errOthers)
+	case len(others) > 0: // which River would discard if they were stuck
+		return fmt.Errorf("%s has %s; give another -store for those of %s", s.name, others[0], job.Backend)
+	case len(known) == 0 && o.source == (source{}):
 		return fmt.Errorf("%s has no users for the task %q; give -ids or -deleted-since", s.name, o.task)
 	}
-	for _, id := range append([]string{open}, users...) {
+	users = slices.DeleteFunc(users, func(id string) bool { // to insert them again would hold up who is at work with them
+		_, found := slices.BinarySearch(known, id)
+		return found
+	})
+	for _, id := range slices.Concat(users, known) { // to find out whether anything works
 		_, err := api.Organization.Users.Get(ctx, id)
 		if why := blame(err); why != "" && why != down {
 			return fmt.Errorf("%s: %w", why, err)
@@ -50,10 +60,12 @@ func run(ctx context.Context, o options, s *store, job activate, api *flashback.
 			break
 		}
 	}
-	if o.dryRun {
-		return s.add(ctx, client, job, users, stdout)
-	} else if err := s.add(ctx, client, job, users, nil); err != nil {
+	due, err := s.add(ctx, client, job, users, o.dryRun)
+	if err != nil {
 		return fmt.Errorf("no user was added to %s: %w", s.name, err)
+	} else if o.dryRun {
+		fmt.Fprint(stdout, strings.Join(append(due, ""), "\n"))
+		return nil
 	}
 	if o.ui != "" {
 		ui, err := riverui.NewHandler(&riverui.HandlerOpts{Endpoints: riverui.NewEndpoints(client, nil), Logger: logger})

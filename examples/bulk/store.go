@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"path/filepath"
@@ -72,18 +72,6 @@ const (
 	unfinished = "state IN ('available', 'pending', 'retryable', 'running', 'scheduled')"
 )
 
-// check makes sure that all jobs are this command's and for this backend, as River would
-// discard others that are stuck. It returns how many the task has, and an ID that is open.
-func (s *store) check(ctx context.Context, job activate) (all int, open string, err error) {
-	var other string
-	row := s.db.QueryRowContext(ctx, "SELECT count(CASE WHEN queue = $1 THEN 1 END), coalesce(min(CASE WHEN queue = $1 AND NOT "+settled+" THEN args ->> 'id' END), ''),"+
-		" coalesce(max(CASE WHEN kind <> $2 THEN kind WHEN args ->> 'backend' <> $3 THEN 'users of ' || (args ->> 'backend') END), '') FROM river_job", job.Task, kind, job.Backend)
-	if err = row.Scan(&all, &open, &other); other != "" {
-		err = fmt.Errorf("%s has %s; give another -store for those of %s", s.name, other, job.Backend)
-	}
-	return all, open, err
-}
-
 // count counts a task's jobs, those that are due, and those that a process has begun.
 func (s *store) count(ctx context.Context, task string) (all, due, running int, err error) {
 	row := s.db.QueryRowContext(ctx, "SELECT count(*), count(CASE WHEN "+unfinished+" THEN 1 END), count(CASE WHEN state = 'running' THEN 1 END)"+
@@ -92,17 +80,17 @@ func (s *store) count(ctx context.Context, task string) (all, due, running int, 
 	return all, due, running, err
 }
 
-// add adds the users that are new, and makes those due again that were given up. After an
-// error it has done nothing; nor in a dry run, which writes who is due then.
-func (s *store) add(ctx context.Context, client *river.Client[*sql.Tx], job activate, users []string, dryRun io.Writer) error {
+// add adds users, and makes those due again that were given up. After an error it has done
+// nothing; nor in a dry run, which returns who is due then.
+func (s *store) add(ctx context.Context, client *river.Client[*sql.Tx], job activate, users []string, dryRun bool) (due []string, err error) {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = tx.Rollback() }() // of what is not committed
 	if _, err := tx.ExecContext(ctx, "UPDATE river_job SET state = 'available', finalized_at = NULL, max_attempts = attempt + $2"+
 		" WHERE queue = $1 AND NOT "+unfinished+" AND NOT "+settled, job.Task, maxAttempts); err != nil {
-		return err
+		return nil, err
 	}
 	for batch := range slices.Chunk(users, 2000) {
 		jobs := make([]river.InsertManyParams, len(batch))
@@ -111,21 +99,29 @@ func (s *store) add(ctx context.Context, client *river.Client[*sql.Tx], job acti
 			jobs[i].Args = job
 		}
 		if _, err := client.InsertManyTx(ctx, tx, jobs); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if dryRun == nil {
-		return tx.Commit()
+	if dryRun {
+		return column(ctx, tx, "SELECT args ->> 'id' FROM river_job WHERE queue = $1 AND "+unfinished, job.Task)
 	}
-	rows, err := tx.QueryContext(ctx, "SELECT args ->> 'id' FROM river_job WHERE queue = $1 AND "+unfinished+" ORDER BY 1", job.Task)
+	return nil, tx.Commit()
+}
+
+// column is the first column of a query's result, sorted.
+func column(ctx context.Context, db interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}, query string, args ...any) (values []string, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = rows.Close() }() // Err tells
-	for id := ""; rows.Next() && rows.Scan(&id) == nil; {
-		fmt.Fprintln(dryRun, id)
+	for value := ""; err == nil && rows.Next(); values = append(values, value) {
+		err = rows.Scan(&value)
 	}
-	return rows.Err()
+	slices.Sort(values)
+	return values, errors.Join(err, rows.Err())
 }
 
 func (s *store) close() { _ = s.db.Close() }
