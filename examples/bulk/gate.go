@@ -10,16 +10,13 @@ import (
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
-const (
-	outageAfter = 10              // failures in a row
-	probeEvery  = 2 * time.Second // with two requests at most
-)
+const outageAfter = 8 // failures in a row
 
 // newBreaker returns what holds the calls of this process back while they can't succeed.
 func newBreaker(say func(format string, args ...any)) *gobreaker.CircuitBreaker[*flashback.Activation] {
 	var last error // the breaker calls one of these at a time
 	return gobreaker.NewCircuitBreaker[*flashback.Activation](gobreaker.Settings{
-		Timeout:     probeEvery,
+		Timeout:     2 * time.Second, // until the next probe, which has two requests at most
 		ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= outageAfter },
 		IsSuccessful: func(err error) bool {
 			last = err

@@ -23,15 +23,15 @@ type progress struct {
 
 	throttled atomic.Int64 // when there was last a sign of a rate limit, in Unix time
 
-	mu    sync.Mutex
-	first int // due at first
-	begun time.Time
+	mu             sync.Mutex
+	oldDue, newDue int // how many users were due at two times
+	oldAt, newAt   time.Time
 }
 
 func newProgress(out io.Writer) *progress {
 	f, ok := out.(*os.File)
 	return &progress{
-		out: out, bar: ok && term.IsTerminal(int(f.Fd())), begun: time.Now(),
+		out: out, bar: ok && term.IsTerminal(int(f.Fd())),
 		lines: rate.Sometimes{Interval: 5 * time.Second}, errors: rate.Sometimes{Interval: 15 * time.Second},
 	}
 }
@@ -41,10 +41,13 @@ func newProgress(out io.Writer) *progress {
 func (p *progress) update(all, due, running int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if due >= p.first { // at first, or another process has added some
-		p.first, p.begun = due, time.Now()
+	now := time.Now()
+	if p.oldAt.IsZero() || due > p.newDue { // another process has added some
+		p.oldDue, p.oldAt, p.newDue, p.newAt = due, now, due, now
+	} else if now.Sub(p.newAt) > 10*time.Second {
+		p.oldDue, p.oldAt, p.newDue, p.newAt = p.newDue, p.newAt, due, now
 	}
-	speed := float64(p.first-due) / time.Since(p.begun).Seconds()
+	speed := float64(p.oldDue-due) / max(now.Sub(p.oldAt).Seconds(), 1e-3)
 	text := fmt.Sprintf("%d of %d users, %d begun, %.0f a second", all-due, all, running, speed)
 	if time.Now().Unix()-p.throttled.Load() < 10 {
 		text += " (the rate limit)"
