@@ -16,6 +16,7 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/budget"
 	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/redact"
 )
 
 const (
@@ -125,6 +126,8 @@ func (s *settings) client(op string, opts []Option) (*Client, error) {
 	case s.session != nil && s.session.baseURL != caller.BaseURL.String():
 		return nil, invalid(op, "", fmt.Errorf("the session is one of another backend, %s; use WithBaseURL", s.session.baseURL))
 	case caller.Renews:
+	case s.token == "":
+		return nil, invalid(op, "", errors.New("the access token is empty; give one, or WithTokenSource or WithSession"))
 	case err != nil:
 		return nil, invalid(op, "", fmt.Errorf("the access token %w", err))
 	default:
@@ -134,7 +137,7 @@ func (s *settings) client(op string, opts []Option) (*Client, error) {
 	if caller.BaseURL.Scheme == "http" && !s.plaintext && !loopback(caller.BaseURL.Hostname()) {
 		return nil, invalid(op, "", errors.New("an http:// base URL shows the token to the network; use https://, or WithPlaintextHTTP to allow it"))
 	}
-	if t, ok := caller.Sender.Transport.(*http.Transport); caller.Sender.Transport == nil || ok && t == nil {
+	if caller.Sender.Transport == nil {
 		caller.Sender.Transport, caller.Sender.Own = newPool(), true
 	}
 	caller.Sender.Timeout = s.timeout
@@ -159,6 +162,10 @@ func checkToken(token string) error {
 		return errors.New(`starts with "Bearer "; pass the token alone`)
 	case strings.TrimSpace(token) != token:
 		return errors.New("begins or ends with white space (a file's newline?); use strings.TrimSpace")
+	case strings.Trim(token, `"'`) != token:
+		return errors.New("begins or ends with a quotation mark (an env file's?); pass the token alone")
+	case token == redact.Mark:
+		return errors.New("is a Secret that was printed; keep what its Reveal returns")
 	case strings.ContainsFunc(token, unicode.IsSpace):
 		return errors.New("has white space in it; pass the token alone")
 	case strings.ContainsFunc(token, func(r rune) bool { return !unicode.IsPrint(r) }):

@@ -21,8 +21,9 @@
 //
 // An attempt is one HTTP request. What was never sent was not applied, and neither was what
 // got a 4xx (but 408). After a lost response, a 5xx, or a 2xx that is not the API's (a web
-// page, half of the JSON), an attempt is ambiguous: it may have been applied. Each method
-// says what settles it. A call ends in one of four ways:
+// page), an attempt is ambiguous: it may have been applied. Each method
+// says what settles it, such as a read-back: a GET that looks whether the change is there.
+// A call ends in one of four ways:
 //
 //   - Success.
 //   - Success with Recovered set ([Activation], [Deletion], [WithResponse]): an attempt
@@ -41,7 +42,7 @@
 // That nobody else acts in between: a retry may undo another's change, and Recovered does
 // not say whose a change was. That a proxy does not repeat a POST. That a request that
 // timed out is not applied later. That a user whom Create finds by a read-back is new. That
-// the API keeps its documented messages. docs/verdicts.md says more.
+// the API keeps its documented messages.
 //
 // # Security
 //

@@ -35,7 +35,7 @@ var (
 	// ErrUnauthorized is a 401: the token is bad or has expired.
 	ErrUnauthorized = errors.New("unauthorized")
 	// ErrSessionLost is a refresh token that the server refuses, perhaps since a lost response
-	// spent it: log in again. It matches [ErrUnauthorized].
+	// spent it. It matches [ErrUnauthorized].
 	ErrSessionLost = fmt.Errorf("the session may be lost: log in again (%w)", ErrUnauthorized)
 	// ErrForbidden is a 403 with an envelope: too low a role, or another organization.
 	ErrForbidden = errors.New("forbidden")
@@ -130,7 +130,8 @@ type Error struct {
 	// ID is the user's or organization's; "" for List and Create.
 	ID string
 
-	// StatusCode to RequestID are of the last response but read-backs'; 0, "" if none came.
+	// StatusCode to RequestID are of the last response to the call itself, not to a read-back;
+	// 0, "" if none came.
 	StatusCode int
 	Message    string
 	// Code is "error_code".
@@ -142,7 +143,7 @@ type Error struct {
 	Method, URL string
 	// RequestID is X-Request-Id, or the like.
 	RequestID string
-	// RetryAfter is how long the server asks to wait.
+	// RetryAfter is how long the server asks to wait; 0 if it does not say.
 	RetryAfter time.Duration
 	// Throttled is how long the call waited for rate limits.
 	Throttled time.Duration
@@ -271,7 +272,11 @@ func failure(op *operation, id string, o *call.Outcome) *Error {
 		if r.Why == call.NetworkFailed && o.Verdict == verdict.Failure && errors.Is(r.Err, ErrNotSent) {
 			all = all.and(ErrNotSent) // no attempt was
 		}
-		all = all.and(reason(r))
+		if r.Why == call.RateLimited && slices.Contains(all, ErrRateLimited) {
+			all = all.and(errors.New(r.Text)) // it has been said
+		} else {
+			all = all.and(reason(r))
+		}
 	}
 	if len(all) == 1 {
 		e.Err = all[0]

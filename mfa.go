@@ -35,7 +35,7 @@ type MFARequiredError struct {
 }
 
 func (*MFARequiredError) Error() string {
-	return "the login needs a second factor; call VerifyMFA of its session"
+	return "the login needs a second factor; call VerifyMFA of the Session in the *MFARequiredError"
 }
 
 // readMFA reads whether the token needs a second factor: nil, if it does not.
@@ -72,8 +72,7 @@ func (s *session) needsMFA(ctx context.Context) *MFARequiredError {
 }
 
 // VerifyMFA gives the session the rights of a login with a second factor, and other tokens.
-// It is repeated. If the outcome is unknown, the code may be spent: log in again, or use
-// another code.
+// It is repeated. If the outcome is unknown, the code may be spent: use another.
 func (s *Session) VerifyMFA(ctx context.Context, mfa MFA) error {
 	state, err := s.of(ctx, verifyMFA.Name)
 	if err != nil {

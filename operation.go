@@ -92,7 +92,7 @@ func checkSegment(value string) error {
 	case !utf8.ValidString(value):
 		return errors.New("is not valid UTF-8; convert it")
 	case strings.ContainsFunc(value, invisible):
-		return errors.New("has control or invisible characters in it (a file's newline? a byte order mark?); use strings.TrimSpace, or remove them")
+		return errors.New("has control or invisible characters (a newline? a byte order mark?); use strings.TrimSpace, or remove them")
 	}
 	return nil
 }

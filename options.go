@@ -67,7 +67,7 @@ func loopback(host string) bool {
 // shorter than [WithAttemptTimeout] takes its place. Redirects are not followed.
 //
 // A Transport of your own should report to net/http/httptrace, and must not repeat requests
-// without that; docs/options.md says more.
+// without that.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(s *settings) error {
 		if hc == nil {
@@ -76,9 +76,12 @@ func WithHTTPClient(hc *http.Client) Option {
 		if hc.Timeout < 0 {
 			return errors.New("WithHTTPClient got a client with a negative Timeout; use 0 for none")
 		}
-		t, ok := hc.Transport.(*http.Transport)
-		if isOwn := hc.Transport == nil || ok && t == nil; !isOwn || !s.caller.Sender.Own {
-			s.caller.Sender = attempt.Sender{Transport: hc.Transport}
+		transport := hc.Transport
+		if t, ok := transport.(*http.Transport); ok && t == nil {
+			transport = nil
+		}
+		if transport != nil || !s.caller.Sender.Own {
+			s.caller.Sender = attempt.Sender{Transport: transport}
 		}
 		s.caller.Jar, s.limit = hc.Jar, hc.Timeout
 		return nil
@@ -88,7 +91,7 @@ func WithHTTPClient(hc *http.Client) Option {
 // WithTokenSource asks source for the access token before each attempt, with the call's
 // context. source must be safe for concurrent use, and may cache. Its error ends the call.
 // After a 401 it is asked again, with the token in [RefusedToken]; with another one, the
-// call is retried once, at once, if it has a retry left.
+// call is retried once, if it has a retry left.
 func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 	return func(s *settings) error {
 		if source == nil {
@@ -122,7 +125,7 @@ func WithMaxRetries(n int) Option {
 
 // WithBackoff sets the waits between attempts: at most base, doubling up to limit, each
 // shortened at random by up to a half. The default is 250 ms and 8 s. A Retry-After takes
-// their place. A wait that would outlast the context's deadline is not begun.
+// their place.
 func WithBackoff(base, limit time.Duration) Option {
 	return func(s *settings) error {
 		if base < 0 || limit < base {

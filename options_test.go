@@ -11,6 +11,8 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -123,7 +125,10 @@ func TestTheLimitsOfAnOptionAreAllowed(t *testing.T) {
 func TestABadTokenIsRefusedAndNotQuoted(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, token, says string }{
-		{"empty", "", "empty"},
+		{"empty", "", "WithTokenSource"},
+		{"in quotation marks", `"pa55word"`, "quotation mark"},
+		{"with one at the end", "pa55word'", "quotation mark"},
+		{"a Secret that was printed", flashback.NewSecret("pa55word").String(), "Reveal"},
 		{"blank", " ", "white space"},
 		{"a newline at the end", "pa55word\n", "strings.TrimSpace"},
 		{"a newline at the end, from Windows", "pa55word\r\n", "strings.TrimSpace"},
@@ -513,6 +518,36 @@ func TestTheHTTPClientIsCopiedAndNotChanged(t *testing.T) {
 	require.Len(t, w.sent(), 3)
 	assert.Equal(t, []string{"a=1"}, w.sent()[2].Header["Cookie"])
 	assert.Empty(t, other.sent())
+}
+
+func TestANilTransportIsTheClientsOwn(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []http.RoundTripper{nil, (*http.Transport)(nil)} {
+		server := newCounting(t)
+		client, err := flashback.NewClient(wireToken, flashback.WithBaseURL(server.URL), flashback.WithHTTPClient(&http.Client{Transport: transport}))
+		require.NoError(t, err)
+		_, failure := activateIn(t.Context(), client)
+		require.Nil(t, failure)
+	}
+}
+
+// In a CGI program net/http refuses to use HTTP_PROXY, before anything can be traced. It reads
+// the environment once, so that the test is another process's.
+func TestTheClientsOwnTransportIsBelievedThatNothingWasSent(t *testing.T) {
+	t.Parallel()
+	const proxy = "http://proxy.example:3128"
+	if os.Getenv("HTTP_PROXY") != proxy {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$") //nolint:gosec // It is this test.
+		cmd.Env = append(os.Environ(), "HTTP_PROXY="+proxy, "REQUEST_METHOD=POST")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(out))
+		return
+	}
+	client, err := flashback.NewClient(wireToken, flashback.WithBaseURL("http://h.example"), flashback.WithPlaintextHTTP(), flashback.WithBackoff(0, 0))
+	require.NoError(t, err)
+	_, failure := activateIn(t.Context(), client)
+	require.ErrorContains(t, failure, "CGI")
+	assert.False(t, failure.OutcomeUnknown)
 }
 
 func TestTheCheckRedirectOfAnHTTPClientIsNotAsked(t *testing.T) {

@@ -114,7 +114,8 @@ type OrganizationUpdate struct {
 	MFAEnforced *bool   `json:"mfaEnforced,omitempty"`
 }
 
-// Get returns an organization. Another one's response is [ErrUnexpectedResponse].
+// Get returns an organization; its ID is the OrgID of its users. A response with another
+// organization is [ErrUnexpectedResponse].
 func (s *OrganizationService) Get(ctx context.Context, orgID string) (*Organization, error) {
 	outcome, err := s.call().do(ctx, &getOrganization, call.Input{ID: orgID}, nil)
 	org, _ := outcome.Found.(*Organization)

@@ -165,7 +165,7 @@ func TestOperatingPagesProgram(t *testing.T) {
 	t.Parallel()
 	backend := flashbacktest.New(t)
 	blocks := codeBlocks(readFile(t, "docs/operating.md"), "go")
-	require.Len(t, blocks, 2)
+	require.Len(t, blocks, 3)
 	run := newUserModule(t, backend).build(t, blocks[1])
 	yesterday, longAgo := time.Now().AddDate(0, 0, -1), time.Now().AddDate(0, 0, -30)
 	for id, at := range map[string]time.Time{"yesterday": yesterday, "refused": yesterday, "long-ago": longAgo} {

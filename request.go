@@ -44,8 +44,7 @@ type Request struct {
 }
 
 // Do calls any endpoint, with the attempts, verdicts and errors of the other calls, and
-// decodes the JSON of a success into what into points to. A nil into takes any success; a
-// 204 leaves into as it is.
+// decodes the whole JSON of a success, with its envelope, into what into points to. A nil into takes any success; a 204 leaves into as it is.
 //
 // A 2xx is a success if it is a 204, or JSON that fits into and does not say
 // "success": false. Other JSON is [ErrUnexpectedResponse]; unless the request is safe, the
@@ -96,7 +95,7 @@ func (r *Request) operation(into any) (*operation, error) {
 	if target != nil && (target.Kind() != reflect.Pointer || reflect.ValueOf(into).IsNil()) {
 		return nil, fmt.Errorf("the response can't be decoded into a %T; give a pointer, or nil", into)
 	}
-	return &operation{expects: "JSON that fits", Op: call.Op{
+	return &operation{expects: "JSON that fits the target", Op: call.Op{
 		Name: r.name(), Method: r.Method, Path: path, Query: r.Query.Encode(), Rule: verdict.Rule{Repeat: repeat},
 		Read: readInto, Required: true, Empty: true, MaxBody: maxListBody,
 	}}, nil
@@ -110,14 +109,14 @@ func readInto(body []byte, in *call.Input) (any, error) {
 	}
 	found := reflect.New(reflect.TypeOf(in.Wanted).Elem()).Interface()
 	if err := json.Unmarshal(body, found); err != nil {
-		return nil, call.MisfitError{What: "what does not: " + err.Error()}
+		return nil, call.MisfitError{What: "what does not fit: " + err.Error()}
 	}
 	return found, nil
 }
 
 func (r *Request) repeat() (verdict.Repeat, error) {
 	if r.Method == "" || strings.ContainsFunc(r.Method, func(c rune) bool { return c < 'A' || c > 'Z' }) {
-		return 0, fmt.Errorf("the method %q is none; give one such as GET", r.Method)
+		return 0, fmt.Errorf("the method %q is none; give one in capitals, such as GET", r.Method)
 	}
 	switch r.Repeat {
 	case Safe:

@@ -60,7 +60,7 @@ type Attempt struct {
 }
 
 // AttemptFrom returns the attempt of a request, by its context, for transports that trace
-// or count: http.request.resend_count is Number less one.
+// or count.
 func AttemptFrom(ctx context.Context) (Attempt, bool) {
 	op, number, readBack := call.Current(ctx)
 	return Attempt{op, number, readBack}, number > 0

@@ -115,6 +115,18 @@ func TestADebugLogHasACallAndItsAttempts(t *testing.T) {
 	})
 }
 
+func TestAnUnknownOutcomeIsLogged(t *testing.T) {
+	t.Parallel()
+	for name, unknown := range map[string]bool{"update": true, "get": false} {
+		var out bytes.Buffer
+		w := newWire(t, says(500, noWay))
+		m := methodOf(t, name)
+		_, err := m.call(t.Context(), w.client(flashback.WithMaxRetries(0), flashback.WithLogger(slog.New(slog.NewTextHandler(&out, nil)))))
+		require.Error(t, err)
+		assert.Equal(t, unknown, strings.Contains(out.String(), `level=WARN msg="flashback: outcome unknown" op=organization.users.update`), out.String())
+	}
+}
+
 func TestAnErrorIsLoggedAndEncodedByStableKeys(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, says(403, `{"success":false,"message":"No way","error_code":"NO"}`, "Retry-After", "7", "X-Request-Id", "r-1", "Set-Cookie", "a=b"))

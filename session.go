@@ -14,11 +14,12 @@ import (
 
 	"github.com/flashbacknetwork/flashback-go/internal/call"
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
+	"github.com/flashbacknetwork/flashback-go/internal/redact"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// WithSession takes the access tokens of a session, which may serve several clients. The
-// client needs its base URL. Once the session is lost, calls fail with [ErrSessionLost].
+// WithSession takes the access tokens of a session, which may serve several clients. Once
+// it is lost, calls fail with [ErrSessionLost].
 func WithSession(session *Session) Option {
 	return func(s *settings) error {
 		if session == nil || session.state == nil {
@@ -116,8 +117,7 @@ const (
 )
 
 // Session hands out access tokens, and renews them ahead of their end and when the server
-// refuses one. It is safe for concurrent use, and needs no closing. Every error of its
-// methods, [Login] and [Resume] is an [*Error].
+// refuses one. It is safe for concurrent use, and needs no closing.
 type Session struct {
 	// A function, which no printer looks into.
 	state func() *session
@@ -227,8 +227,11 @@ func Resume(ctx context.Context, tokens Tokens, opts ...Option) (*Session, error
 	if err := s.change(ctx, "Resume", unchanged); err != nil {
 		return nil, err
 	}
-	if kept := s.current(); kept.Refresh == (Secret{}) && kept.Access == (Secret{}) {
+	switch kept := s.current(); {
+	case kept.Refresh == (Secret{}) && kept.Access == (Secret{}):
 		return nil, invalid("Resume", "", errors.New("there are no tokens; log in first"))
+	case kept.Refresh.Reveal() == redact.Mark, kept.Access.Reveal() == redact.Mark:
+		return nil, invalid("Resume", "", errors.New("a token is a Secret that was printed; keep what its Reveal returns"))
 	}
 	return &Session{func() *session { return s }}, nil
 }

@@ -382,6 +382,16 @@ func TestNewTokensAreKeptBeforeTheyAreUsed(t *testing.T) {
 	})
 }
 
+func TestPrintedTokensAreRefused(t *testing.T) {
+	t.Parallel()
+	printed := flashback.NewSecret(flashback.NewSecret("x").String())
+	for _, tokens := range []flashback.Tokens{{Access: printed}, {Refresh: printed}} {
+		_, err := flashback.Resume(t.Context(), tokens)
+		require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+		require.ErrorContains(t, err, "Reveal")
+	}
+}
+
 func TestASessionIsResumedFromARefreshTokenAlone(t *testing.T) {
 	t.Parallel()
 	b := withJane()

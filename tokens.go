@@ -15,7 +15,8 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
 )
 
-// Tokens are what a [Session] rests on.
+// Tokens are what a [Session] rests on. To keep them, use Reveal: a [Secret] is encoded as
+// "[redacted]".
 type Tokens struct {
 	// Access lives for an hour.
 	Access Secret

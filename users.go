@@ -129,8 +129,8 @@ func (s *UsersService) List(ctx context.Context) (*UserList, error) {
 	return list, err
 }
 
-// Get returns a user. Whether it returns a deleted one is not documented. Another user's
-// response is [ErrUnexpectedResponse].
+// Get returns a user. Whether it returns a deleted one is not documented. A response with
+// another user is [ErrUnexpectedResponse].
 func (s *UsersService) Get(ctx context.Context, userID string) (*User, error) {
 	outcome, err := s.call().do(ctx, &getUser, call.Input{ID: userID}, nil)
 	user, _ := outcome.Found.(*User)

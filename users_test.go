@@ -508,6 +508,13 @@ func TestAChangeWithoutDataReturnsWhatWasAskedFor(t *testing.T) {
 			}
 		}
 	}
+	w := newWire(t, says(200, `{"success":true}`), says(200, `{"success":true}`))
+	user, err := w.client().Organization.Users.Update(t.Context(), "u-1", flashback.UserUpdate{Name: flashback.Ptr("n"), LastName: flashback.Ptr("l")})
+	require.NoError(t, err)
+	assert.Equal(t, &flashback.User{ID: "u-1", Name: "n", LastName: "l"}, user)
+	org, err := w.client().Organization.Update(t.Context(), "o-1", flashback.OrganizationUpdate{Website: flashback.Ptr("w"), IsBusiness: flashback.Ptr(true)})
+	require.NoError(t, err)
+	assert.Equal(t, &flashback.Organization{ID: "o-1", Website: "w", IsBusiness: true}, org)
 	for _, call := range []string{"update", "update the organization"} {
 		m := methodOf(t, call)
 		_, err := m.call(t.Context(), newWire(t, says(200, `{"success":true,"data":{"id":"another","name":"Bill"}}`)).client())
@@ -515,7 +522,7 @@ func TestAChangeWithoutDataReturnsWhatWasAskedFor(t *testing.T) {
 		require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
 	}
 	// Whoever was created is in the list.
-	w := newWire(t, says(201, `{"success":true,"data":{"id":"u-9","email":"bob@example.com"}}`),
+	w = newWire(t, says(201, `{"success":true,"data":{"id":"u-9","email":"bob@example.com"}}`),
 		says(200, `{"success":true,"data":[{"id":"u-1","email":"jane@example.com","name":"Jane","lastName":"Doe"}]}`))
 	created, err := w.client().Organization.Users.Create(t.Context(), newUser)
 	require.NoError(t, err)
@@ -848,6 +855,8 @@ func TestACreateIsSettledByTheList(t *testing.T) {
 		{"a refusal stands", []httpmock.Responder{says(400, noWay)}, "P", "", "ErrBadRequest"},
 		{"a conflict stands", []httpmock.Responder{says(409, noWay)}, "P", "", "ErrConflict"},
 		{"the list has the user", []httpmock.Responder{lost, listOf(2, bill, created)}, "PG", "u-9", ""},
+		{"the list has the address with space around it", []httpmock.Responder{lost, listOf(1, with("jane@example.com", " jane@example.com "))}, "PG", "u-9", ""},
+		{"the list is larger than other responses", []httpmock.Responder{lost, listOf(2, strings.Replace(bill, "Doe", strings.Repeat("Roe", 1<<19), 1), created)}, "PG", "u-9", ""},
 		{"the list has the address in other letters", []httpmock.Responder{lost, listOf(1, with("jane@", "JANE@"))}, "PG", "u-9", ""},
 		{"the list has the user, and fewer than its total", []httpmock.Responder{lost, listOf(7, bill, created)}, "PG", "u-9", ""},
 		{"the list has the user without a role", []httpmock.Responder{lost, listOf(1, with(`"orgRole":0,`, ""))}, "PG", "u-9", ""},

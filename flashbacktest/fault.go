@@ -61,7 +61,8 @@ func Refuse() Fault { return Fault{Lose: RefuseConnection} }
 // LoseResponse applies the request and then loses the response.
 func LoseResponse(how Loss) Fault { return Fault{Apply: true, Lose: how} }
 
-// Respond responds in place of the backend; the request is not applied.
+// Respond responds in place of the backend; the request is not applied. A refusal of the
+// API has a body such as {"success":false,"message":"Forbidden"}.
 func Respond(status int, body string) Fault { return Fault{Status: status, Body: body} }
 
 // ApplyThenRespond applies the request and then gives another response than

@@ -15,7 +15,8 @@ import (
 // Client returns a client of the backend that needs no network, so that it can be
 // used in a bubble of [testing/synctest] and outside. It has the token of the owner
 // of [DefaultOrg]. Its waits between attempts are a millisecond or so; opts come
-// after this and can change it. It panics if an option is bad.
+// after this and can change it. It panics if an option is bad; with a token source or a
+// session, use ClientWithToken with "".
 func (b *Backend) Client(opts ...flashback.Option) *flashback.Client {
 	return b.ClientWithToken(b.Token(), opts...)
 }

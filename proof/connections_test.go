@@ -216,6 +216,27 @@ func TestAnIdleClientLeavesNothingBehind(t *testing.T) {
 	runtime.KeepAlive(client)
 }
 
+//nolint:paralleltest // It counts what is in memory.
+func TestAClosedConnectionIsForgotten(t *testing.T) {
+	server, opened, _ := counted(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		respondActivated(w, r)
+	}))
+	client := clientOf(t, server.URL)
+	objects := func() int64 {
+		runtime.GC() //nolint:revive // What it leaves is counted.
+		runtime.GC() //nolint:revive // What has a finalizer is gone after the second.
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapObjects) //nolint:gosec // There are few.
+	}
+	workers(t, client, 1, 100)
+	before := objects()
+	workers(t, client, 1, 2000)
+	assert.EqualValues(t, 2100, opened.Load())
+	assert.Less(t, objects()-before, int64(1000))
+}
+
 func TestACopyKeepsTheConnectionsOfADroppedClient(t *testing.T) {
 	t.Parallel()
 	server, opened, _ := counted(t, http.HandlerFunc(respondActivated))

@@ -133,6 +133,49 @@ func TestTheErrorOfATransportThatTracesNothingTells(t *testing.T) {
 	assert.False(t, do(t, fails(io.EOF), true).Sent, "our own transport traces what it sends")
 }
 
+// The names are those of RFC 8446 and RFC 5246. The server sends some of its alerts during a
+// handshake only, before it has taken a request; of these, those about the client's
+// certificate do not heal.
+func TestAnAlertTellsWhetherARequestWasSent(t *testing.T) {
+	t.Parallel()
+	for alert, want := range map[uint8]fate{
+		0:   maybeSent,  // close_notify
+		10:  maybeSent,  // unexpected_message
+		20:  maybeSent,  // bad_record_mac
+		22:  maybeSent,  // record_overflow
+		40:  neverSent,  // handshake_failure
+		41:  unsendable, // no_certificate
+		42:  unsendable, // bad_certificate
+		43:  unsendable, // unsupported_certificate
+		44:  unsendable, // certificate_revoked
+		45:  unsendable, // certificate_expired
+		46:  unsendable, // certificate_unknown
+		47:  neverSent,  // illegal_parameter
+		48:  unsendable, // unknown_ca
+		49:  unsendable, // access_denied
+		50:  neverSent,  // decode_error
+		51:  neverSent,  // decrypt_error
+		70:  neverSent,  // protocol_version
+		71:  neverSent,  // insufficient_security
+		80:  maybeSent,  // internal_error
+		86:  neverSent,  // inappropriate_fallback
+		90:  maybeSent,  // user_canceled
+		100: maybeSent,  // no_renegotiation
+		109: neverSent,  // missing_extension
+		110: neverSent,  // unsupported_extension
+		112: neverSent,  // unrecognized_name
+		113: unsendable, // bad_certificate_status_response
+		115: neverSent,  // unknown_psk_identity
+		116: unsendable, // certificate_required
+		120: neverSent,  // no_application_protocol
+		200: maybeSent,  // none that is known
+	} {
+		for _, err := range []error{tls.AlertError(alert), &net.OpError{Op: "remote error", Err: tls.AlertError(alert)}} {
+			assert.Equal(t, want, fateOf(do(t, fails(err), false)), "%d, %v", alert, err)
+		}
+	}
+}
+
 var errNotEstablished = errors.New("http2: client conn could not be established")
 
 func TestATransportThatTracesIsBelieved(t *testing.T) {

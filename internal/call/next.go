@@ -117,10 +117,8 @@ func (c *call) giveBack() {
 // throttled tells whether the last response closed the gate of the operation: a 429,
 // or a 503 that says how long.
 func (c *call) throttled() bool {
-	if c.next.throttle == nil || c.failure != nil {
-		return false
-	}
-	return c.state.Throttled() || c.outcome.Response.Status == http.StatusServiceUnavailable && c.outcome.RetryAfter > 0
+	return c.next.throttle != nil &&
+		(c.state.Throttled() || c.outcome.RetryAfter > 0 && c.outcome.Response.Status == http.StatusServiceUnavailable)
 }
 
 // awaitTurn waits until the request may go out, as far as the operation's rate limit
@@ -142,6 +140,9 @@ func (c *call) awaitTurn() bool {
 	}
 	var closed *throttle.ClosedError
 	if !errors.As(err, &closed) {
+		if waited := time.Since(begun); waited > 0 && errors.Is(err, context.DeadlineExceeded) {
+			c.stop(Reason{Why: RateLimited, Text: "its turn did not come in time"})
+		}
 		c.stop(c.ended())
 		return false
 	}

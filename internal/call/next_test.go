@@ -245,6 +245,52 @@ func TestARenewalWaitsForNothingAndTakesNothing(t *testing.T) {
 	})
 }
 
+func TestARenewalDoesNotRepeatAnEarlierWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		c, s := newClient(says(500), says(401), says(200))
+		c.Renews = true
+		c.Token = func(context.Context) (string, error) { asked++; return strconv.Itoa(asked), nil }
+		got := do(t.Context(), c, &change)
+		assert.Equal(t, verdict.Success, got.Verdict)
+		require.Len(t, s.at, 3)
+		assert.Equal(t, s.at[1], s.at[2])
+	})
+}
+
+func TestA500ClosesNoGate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newClient(says(500, "Retry-After", "10"), says(200))
+		var group sync.WaitGroup
+		group.Go(func() { do(t.Context(), c, &change) })
+		synctest.Wait()
+		do(t.Context(), c, &change)
+		assert.Equal(t, []time.Duration{0, 0}, s.at)
+		group.Wait()
+	})
+}
+
+func TestAfterASilentRateLimitASuccessQuickensAndALossDoesNot(t *testing.T) {
+	t.Parallel()
+	sent := func(then exchange) (n int) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			c, s := newClient(says(429), then)
+			c.Budget = budget.New(1 << 20)
+			for ctx.Err() == nil && len(s.at) < 5000 {
+				do(ctx, c, &change)
+			}
+			n = len(s.at)
+		})
+		return n
+	}
+	assert.Equal(t, 5000, sent(says(200)))
+	assert.Less(t, sent(lost), 100)
+}
+
 func TestAfterA429NothingOfTheOperationIsSentBeforeItsRetryAfterIsOver(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{429, 503} {
@@ -328,6 +374,45 @@ func TestATurnThatWouldComeAfterTheDeadlineIsNotWaitedFor(t *testing.T) {
 		assert.Equal(t, []call.Why{call.RateLimited, call.DeadlineNear}, why(&got))
 		assert.Equal(t, 29*time.Second, got.RetryAfter)
 		assert.Zero(t, got.Attempts)
+	})
+}
+
+func TestADeadlineThatPassesInTheQueueIsToldAsARateLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var free time.Time
+		c, _ := newClient(func(req *http.Request) (*http.Response, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if time.Now().Before(free) {
+				return says(429, "Retry-After", "1")(req)
+			}
+			free = time.Now().Add(time.Second)
+			return says(200)(req)
+		})
+		deadline, end := context.WithTimeout(t.Context(), 20*time.Second)
+		defer end()
+		canceled, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Second, cancel)
+		ended := map[context.Context]int{}
+		var group sync.WaitGroup
+		for ctx, want := range map[context.Context][]call.Why{deadline: {call.RateLimited, call.ContextEnded}, canceled: {call.ContextEnded}} {
+			for range 50 {
+				group.Go(func() {
+					got := do(ctx, c, &change)
+					mu.Lock()
+					defer mu.Unlock()
+					if got.Attempts == 0 && slices.Contains(why(&got), call.ContextEnded) {
+						ended[ctx]++
+						assert.Equal(t, want, why(&got))
+					}
+				})
+			}
+		}
+		group.Wait()
+		assert.Positive(t, ended[deadline])
+		assert.Positive(t, ended[canceled])
 	})
 }
 

@@ -92,10 +92,9 @@ func (c *call) ofContext(err error) bool {
 	return ended != nil && (errors.Is(err, ended) || err.Error() == attempt.Real(context.Cause(c.ctx)).Error()) // which may not be comparable
 }
 
-// visible is a URL without what may be secret: user info, and the values of a query.
+// visible is a URL without the values of its query, which may be secret.
 func visible(u *url.URL) string {
 	shown := *u
-	shown.User = nil
 	if query := shown.Query(); len(query) > 0 {
 		for key := range query {
 			query[key] = []string{""}

@@ -23,11 +23,11 @@ func TestABackoffDoublesUpToItsLimitAndIsShortenedByAtMostAHalf(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, s := newClient(says(500))
-		c.Retry = call.Retry{Max: 8, Base: 250 * time.Millisecond, Limit: 8 * time.Second, MaxRetryAfter: time.Minute}
+		c.Retry = call.Retry{Max: 8, Base: 250 * time.Millisecond, Limit: 7 * time.Second, MaxRetryAfter: time.Minute}
 		got := do(t.Context(), c, &change)
 		assert.Equal(t, verdict.Unknown, got.Verdict)
 		require.Len(t, s.at, 9)
-		for i, milliseconds := range []int{250, 500, 1000, 2000, 4000, 8000, 8000, 8000} {
+		for i, milliseconds := range []int{250, 500, 1000, 2000, 4000, 7000, 7000, 7000} {
 			full := time.Duration(milliseconds) * time.Millisecond
 			assert.GreaterOrEqual(t, s.at[i+1]-s.at[i], full/2, "wait %d", i+1)
 			assert.LessOrEqual(t, s.at[i+1]-s.at[i], full, "wait %d", i+1)
@@ -52,18 +52,23 @@ func TestWaitsOfSeveralCallsDiffer(t *testing.T) {
 	for name, first := range map[string]exchange{
 		"a backoff": says(500), "a Retry-After": says(503, "Retry-After", "7"), "a rate limit": says(429, "Retry-After", "7"), "one without a Retry-After": says(429),
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			seen := map[time.Duration]bool{}
-			for range 10 {
-				synctest.Test(t, func(t *testing.T) {
-					c, s := newClient(first, says(200))
-					do(t.Context(), c, &change)
-					seen[s.at[1]] = true
-				})
-			}
-			assert.Greater(t, len(seen), 5)
-		})
+		for _, throttled := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, ", throttled ", throttled), func(t *testing.T) {
+				t.Parallel()
+				seen := map[time.Duration]bool{}
+				for range 10 {
+					synctest.Test(t, func(t *testing.T) {
+						c, s := newClient(first, says(200))
+						if !throttled {
+							c.Throttles = nil
+						}
+						do(t.Context(), c, &change)
+						seen[s.at[1]] = true
+					})
+				}
+				assert.Greater(t, len(seen), 5)
+			})
+		}
 	}
 }
 
@@ -141,6 +146,7 @@ func TestARetryAfterOverTheCapEndsTheCallAtOnce(t *testing.T) {
 		{"a date", "Sat, 01 Jan 2000 01:00:00 GMT", time.Minute, time.Hour},
 		{"seconds that overflow", "9223372037", time.Minute, math.MaxInt64},
 		{"more digits than an int64", "99999999999999999999999", time.Minute, math.MaxInt64},
+		{"more, with a fraction", "99999999999999999999999.5", time.Minute, math.MaxInt64},
 		{"any, where the cap is zero", "1", 0, time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -165,6 +171,29 @@ func TestARetryAfterOverTheCapEndsTheCallAtOnce(t *testing.T) {
 	}
 }
 
+func TestTheLongestRetryAfterDoesNotOverflow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(1000*time.Hour, cancel)
+		c, s := newClient(says(503, "Retry-After", "99999999999999999999"))
+		c.Throttles, c.Retry.MaxRetryAfter = nil, math.MaxInt64
+		do(ctx, c, &change)
+		assert.Len(t, s.at, 1)
+	})
+}
+
+func TestTheFirstWaitOfARateLimitWithoutARetryAfterIsTheBackoffs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newClient(says(429), says(200))
+		c.Retry.Base, c.Retry.Limit = 20*time.Second, 20*time.Second
+		do(t.Context(), c, &change)
+		require.Len(t, s.at, 2)
+		assert.GreaterOrEqual(t, s.at[1], 10*time.Second)
+	})
+}
+
 func TestAWaitThatWouldOutlastTheDeadlineIsNotBegun(t *testing.T) {
 	t.Parallel()
 	for _, throttled := range []bool{true, false} {
@@ -182,6 +211,9 @@ func TestAWaitThatWouldOutlastTheDeadlineIsNotBegun(t *testing.T) {
 						got := do(ctx, c, &change)
 						if begins {
 							assert.GreaterOrEqual(t, time.Since(s.begun), 30*time.Second)
+							if !throttled { // else the jitter is that of the gate
+								assert.Equal(t, 2, got.Attempts, "jitter does not outlast the deadline")
+							}
 							return
 						}
 						assert.Zero(t, time.Since(s.begun))
@@ -220,6 +252,7 @@ func TestAContextThatEndsDuringAWaitKeepsTheLastResponse(t *testing.T) {
 			require.Equal(t, []call.Why{call.ContextEnded}, why(&got), "%d", status)
 			require.ErrorIs(t, got.Reasons[0].Err, context.Canceled)
 			assert.Equal(t, cause, got.Reasons[0].Cause)
+			assert.Equal(t, "context canceled: the operator said so", got.Reasons[0].Text)
 			assert.Equal(t, status, got.Response.Status)
 			assert.Equal(t, "r-1", got.Response.Header.Get("X-Request-Id"))
 			assert.Equal(t, 1, got.Attempts)
@@ -232,12 +265,47 @@ func TestAnEndedContextSendsNothing(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c, s := newClient(says(200))
-	got := do(ctx, c, &change)
-	assert.Equal(t, []call.Why{call.ContextEnded}, why(&got))
-	assert.Equal(t, verdict.Failure, got.Verdict)
-	assert.Zero(t, got.Attempts)
-	assert.Empty(t, s.at)
+	for _, throttled := range []bool{true, false} {
+		c, s := newClient(says(200))
+		if !throttled {
+			c.Throttles = nil
+		}
+		got := do(ctx, c, &change)
+		require.Equal(t, []call.Why{call.ContextEnded}, why(&got))
+		require.NoError(t, got.Reasons[0].Cause)
+		assert.Equal(t, verdict.Failure, got.Verdict)
+		assert.Zero(t, got.Attempts)
+		assert.Empty(t, s.at)
+	}
+}
+
+func TestAContextThatEndsDuringAWaitAsksForNoToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		c, _ := newClient(lost)
+		c.Throttles = nil
+		c.Token = func(context.Context) (string, error) { asked++; return "token-1", nil }
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		got := do(ctx, c, &change)
+		assert.Equal(t, []call.Why{call.ContextEnded, call.NetworkFailed}, why(&got))
+		assert.Equal(t, 1, asked)
+	})
+}
+
+func TestACauseIsRedacted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const token = "a-token-of-some-length"
+		c, _ := newClient(says(500))
+		c.Token = func(context.Context) (string, error) { return token, nil }
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Millisecond, func() { cancel(errors.New("no more of " + token)) })
+		got := do(ctx, c, &change)
+		require.Equal(t, []call.Why{call.ContextEnded}, why(&got))
+		assert.Equal(t, "context canceled: no more of [redacted]", got.Reasons[0].Text)
+	})
 }
 
 func TestAContextThatEndsDuringAnAttemptIsTheReason(t *testing.T) {
@@ -271,6 +339,29 @@ func TestADeadlineThatTheConnectionNoticesFirstIsTheCallers(t *testing.T) {
 	require.Contains(t, why(&got), call.ContextEnded)
 	require.ErrorIs(t, got.Reasons[0].Err, context.DeadlineExceeded)
 	assert.Equal(t, verdict.Unknown, got.Verdict)
+}
+
+func TestADeadlineThatPassesWithAResponseIsTheReason(t *testing.T) {
+	t.Parallel()
+	c, s := newClient(says(500))
+	c.Throttles = nil
+	got := do(late{t.Context()}, c, &change)
+	assert.Equal(t, []call.Why{call.ContextEnded}, why(&got))
+	assert.Len(t, s.at, 1)
+}
+
+func TestAContextThatEndsWhatIsNotRepeatedIsTheReason(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		op := change
+		op.Rule.Repeat = verdict.NotIdempotent
+		c, _ := newClient(hang)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		got := do(ctx, c, &op)
+		assert.Equal(t, []call.Why{call.ContextEnded}, why(&got))
+		assert.Equal(t, verdict.Unknown, got.Verdict)
+	})
 }
 
 func TestATimeoutOfAnAttemptIsNotTheCallersDeadline(t *testing.T) {

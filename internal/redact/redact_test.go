@@ -78,6 +78,20 @@ func TestSecretsThatOverlapAreRedactedWhole(t *testing.T) {
 	s.AddToken("token-one-and-more")
 	s.AddPassword("xt")
 	assert.Equal(t, "[redacted], [redacted]", s.Text("token-one-and-more, xtoken-one"))
+
+	s = redact.Secrets{}
+	s.AddPassword("pa55word-and-more")
+	s.AddPassword("pa55word")
+	assert.Equal(t, "[redacted]!", s.Text("pa55word-and-more!"))
+}
+
+func TestALongBeginningOfASecretIsRedacted(t *testing.T) {
+	t.Parallel()
+	var s redact.Secrets
+	long := pick(rand.New(rand.NewPCG(1, 1)), "abcdefghijklmnopqrstuvwxyz", 200)
+	s.AddToken(long)
+	assert.Equal(t, "[redacted], and so on", s.Text(long[:64]+", and so on"))
+	assert.Equal(t, long[:63]+", and so on", s.Text(long[:63]+", and so on"))
 }
 
 func TestTheMarkIsLeftAlone(t *testing.T) {
@@ -154,10 +168,12 @@ func TestAHeaderHasNeitherCookiesNorSecretsNorMuchElse(t *testing.T) {
 	long := strings.Repeat("x", 5000)
 	h := http.Header{
 		"Set-Cookie": {"a=b"}, "Set-Cookie2": {"a=b"}, "set-cookie": {"a=b"},
+		"X-A-Token-Of-19-Bytes": {"1"}, "x-a-token-of-19-bytes": {"2"},
 		"Location": {"/?t=a%2Dtoken-of-19-bytes", "/"}, "X-Long": {long}, "X-Cut": {long[:4090] + "a-token-of-19-bytes"},
 	}
 	before := h.Clone()
 	assert.Equal(t, http.Header{
+		"X-A-Token-Of-19-Bytes": {"1"}, "x-[redacted]": {"2"},
 		"Location": {"/?t=[redacted]", "/"}, "X-Long": {long[:4096]}, "X-Cut": {long[:4090] + redact.Mark},
 	}, s.Header(h))
 	assert.Equal(t, before, h)

@@ -15,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -139,16 +140,14 @@ func suites(file string) [][]string {
 	return append([][]string{few}, whole...)
 }
 
-// pass runs tests of packages or of files: all but those of the pages' programs, and in
-// proof only the model of the world.
+// pass runs tests of packages or of files: all but those of the pages' programs.
 func (t *tester) pass(tests ...string) (output string, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	args := []string{"test", "-overlay", filepath.Join(t.dir, "overlay.json"), "-short", "-failfast", "-vet=off", "-ldflags=-s -w", "-timeout=3m", "-skip=README|Page"}
-	if tests[0] == "./proof" {
-		args = append(args, "-run=World")
-	}
-	cmd := exec.CommandContext(ctx, "go", append(args, tests...)...)
+	args := slices.Concat([]string{
+		"test", "-overlay", filepath.Join(t.dir, "overlay.json"), "-short", "-failfast", "-vet=off", "-ldflags=-s -w", "-timeout=3m", "-skip=README|Page",
+	}, tests)
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = t.root
 	out, err := cmd.CombinedOutput()
 	return string(out), err == nil

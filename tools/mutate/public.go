@@ -191,7 +191,8 @@ var public = slices.Concat(
 		{"a negative budget is none", "if n >= 0 {", "if true {"},
 		{"a budget of 0 is empty", "if n >= 0 {", "if n > 0 {"},
 		{"throttling can be switched off", "s.caller.Throttles = nil", "_ = s"},
-		{"a product is one line", "|| strings.ContainsFunc(product, unicode.IsControl) {", "{"},
+		{"a nil *http.Transport is none", "ok && t == nil {", "false && ok && t == nil {"},
+		{"a product is one line", "|| strings.ContainsFunc(product, unicode.IsControl) {", "|| false && strings.ContainsFunc(product, unicode.IsControl) {"},
 		{"http:// can be allowed", "s.plaintext = true", "_ = s"},
 	}...),
 	in("client.go", [][3]string{
@@ -203,9 +204,10 @@ var public = slices.Concat(
 		{"a token is bare", `case len(token) >= len("Bearer ") &&`, `case false &&`},
 		{"a token has no space around it", "case strings.TrimSpace(token) != token:", "case false:"},
 		{"a token has no space in it", "case strings.ContainsFunc(token, unicode.IsSpace):", "case strings.ContainsFunc(token, func(r rune) bool { return r == '\\t' }):"},
+		{"a token has no quotation marks around it", "case strings.Trim(token, `\"'`) != token:", "case false:"},
+		{"a token is no printed Secret", "case token == redact.Mark:", "case token == redact.Mark && false:"},
 		{"a token has nothing invisible", "func(r rune) bool { return !unicode.IsPrint(r) }", "func(rune) bool { return false }"},
 		{"the client's own transport is trusted", "= newPool(), true", "= newPool(), false"},
-		{"a nil *http.Transport is none", "caller.Sender.Transport == nil || ok && t == nil {", "caller.Sender.Transport == nil || ok && false && t == nil {"},
 		{"a shorter timeout counts", "(s.timeout == 0 || s.limit < s.timeout)", "s.timeout == 0"},
 		{"a shorter timeout counts where there is no other", "(s.timeout == 0 || s.limit < s.timeout)", "s.limit < s.timeout"},
 		{"a copy's source takes the place of the token", `s.token = "" // a source`, "_ = s // a source"},
@@ -233,7 +235,7 @@ var public = slices.Concat(
 		{"a nil pointer is refused", " || reflect.ValueOf(into).IsNil()) {", ") {"},
 	}...),
 	in("response.go", [][3]string{
-		{"recovered is told", "Recovered: o.Verdict == verdict.Recovered,", ""},
+		{"recovered is told", "Recovered: o.Verdict == verdict.Recovered,", "Recovered: o.Verdict == verdict.Unknown,"},
 		{"a request that is none is no attempt", "number > 0\n", "true\n"},
 	}...),
 	in("secret.go", [][3]string{
