@@ -85,8 +85,6 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, err
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("%q is no flag; give IDs with -ids", flags.Arg(0))
-	case o.source.demo && o.source != (source{demo: true}):
-		return o, errors.New("-demo has users of its own; leave -ids and -deleted-since out")
 	case o.source.file != "" && !o.source.since.IsZero():
 		return o, errors.New("give -ids or -deleted-since, not both")
 	}
@@ -117,7 +115,7 @@ func command(ctx context.Context, args []string, env func(string) string, stdin 
 	if ids = slices.Compact(ids); len(ids) > o.most {
 		return 0, fmt.Errorf("there are %d users, and -most is %d; give more if all of them are meant", len(ids), o.most)
 	}
-	s, err := openStore(ctx, o.store, "rwc")
+	s, err := openStore(ctx, o.store, true)
 	if err != nil {
 		return 0, err
 	}

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -217,6 +218,11 @@ func TestEachUserGetsAVerdict(t *testing.T) {
 		line := f.exported()["elsewhere"]
 		assert.Equal(t, []string{f.backend.URL, "activate", "elsewhere", "forbidden", "1"}, line[:5])
 		assert.Contains(t, line[6], "Insufficient permissions")
+		_, stdout, _, err = f.run(t.Context(), "export", "-json")
+		require.NoError(t, err)
+		assert.Equal(t, 9, strings.Count(stdout, "\n"))
+		assert.Contains(t, stdout, `"error":"","finished":"20`)
+		assert.Contains(t, stdout, `"id":"a/b","task":"activate","verdict":"activated"}`+"\n")
 
 		f.backend.Reset()
 		f.backend.AddUser(flashbacktest.User{ID: "elsewhere"})
@@ -308,6 +314,11 @@ func TestAllWhoWereDeletedSince(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, allActive, status)
 	assert.Equal(t, map[string]verdict{"new": activated}, f.verdicts())
+	if runtime.GOOS != "windows" {
+		info, err := os.Stat(f.store)
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o600), info.Mode())
+	}
 }
 
 func TestAListThatIsNotWholeIsRefused(t *testing.T) {
@@ -560,7 +571,6 @@ func TestBadUseIsRefused(t *testing.T) {
 	}{
 		{[]string{"user-1"}, "-ids"},
 		{[]string{"-workers", "0"}, "invalid number of workers"},
-		{[]string{"-demo", "-ids", "-"}, "of its own"},
 		{[]string{"-ids", "-", "-deleted-since", "1h"}, "not both"},
 		{[]string{"-deleted-since", "yesterday"}, "2026-11-01"},
 		{[]string{"-deleted-since", "-1h"}, "duration like 48h"},
@@ -569,6 +579,7 @@ func TestBadUseIsRefused(t *testing.T) {
 		{[]string{"-token-file", "no-such-file"}, "no-such-file"},
 		{nil, "give -ids or -deleted-since"},
 		{[]string{"export", "user-1"}, "is no flag"},
+		{[]string{"export"}, "can't be used"},
 		{[]string{"-ui", "256.0.0.1:1", "-ids", "-"}, "-ui"},
 	} {
 		f := newFixture(t)
@@ -595,7 +606,7 @@ func TestAStoreThatIsNotOursIsLeftAlone(t *testing.T) {
 		"newer": "INSERT INTO river_migration (line, version) SELECT 'main', version + 100 FROM river_migration",
 		"kinds": "INSERT INTO river_job (kind, max_attempts) VALUES ('send_letter', 1)",
 	} {
-		s, err := openStore(t.Context(), at(name), "rwc")
+		s, err := openStore(t.Context(), at(name), true)
 		require.NoError(t, err)
 		_, err = s.db.ExecContext(t.Context(), statement)
 		require.NoError(t, err)

@@ -47,7 +47,7 @@ func (s *store) table(ctx context.Context, task string, out io.Writer) (status i
 
 // export writes the verdicts of all users in a store.
 func export(ctx context.Context, o options, stdout io.Writer) error {
-	s, err := openStore(ctx, o.store, "rw")
+	s, err := openStore(ctx, o.store, false)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,8 +30,8 @@ type store struct {
 	driver riverdriver.Driver[*sql.Tx]
 }
 
-// openStore opens PostgreSQL or a SQLite file, in a mode of SQLite's: rw, or rwc to make it.
-func openStore(ctx context.Context, name, mode string) (*store, error) {
+// openStore opens PostgreSQL or a SQLite file, which it may be asked to make.
+func openStore(ctx context.Context, name string, create bool) (*store, error) {
 	var s *store
 	if strings.HasPrefix(name, "postgres://") || strings.HasPrefix(name, "postgresql://") {
 		config, err := pgx.ParseConfig(name)
@@ -41,8 +42,13 @@ func openStore(ctx context.Context, name, mode string) (*store, error) {
 		db.SetMaxOpenConns(8)
 		s = &store{"postgres://" + config.Host + "/" + config.Database, db, riverdatabasesql.New(db)}
 	} else {
+		if create { // for nobody else to read
+			if file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600); err == nil { // else SQLite tells
+				_ = file.Close()
+			}
+		}
 		file := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(name)}
-		db, err := sql.Open("sqlite", file.String()+"?mode="+mode+"&_txlock=immediate&_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+		db, err := sql.Open("sqlite", file.String()+"?mode=rw&_txlock=immediate&_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
 		if err != nil {
 			return nil, err
 		}
