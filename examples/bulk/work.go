@@ -76,7 +76,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[activate]) error {
 	activation, err := w.activate(flashback.WithResponse(ctx, &response), job.Args.ID)
 	var failure *flashback.Error
 	limited := errors.As(err, &failure) && errors.Is(err, flashback.ErrRateLimited)
-	if limited || response.Throttled > 0 {
+	if limited || response.Throttled > 10*time.Millisecond {
 		w.bar.throttled.Store(time.Now().Unix())
 	}
 	if errors.Is(err, errHeld) {
