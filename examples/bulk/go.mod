@@ -53,4 +53,4 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 )
 
-replace github.com/flashbacknetwork/flashback-go => ../..
+replace github.com/flashbacknetwork/flashback-go => ../.. // in a clone; .ci/bulk releases without it
