@@ -35,7 +35,7 @@ func bench(b *testing.B, base string, rt http.RoundTripper) {
 // TestAllMakeTheSameCall holds the comparison to its word.
 func TestAllMakeTheSameCall(t *testing.T) {
 	t.Parallel()
-	for _, c := range callers {
+	for _, c := range withTuned() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			for name, test := range map[string]struct {
@@ -96,15 +96,25 @@ func TestVersionsAreKnown(t *testing.T) {
 
 func TestABrokenLimitIsFound(t *testing.T) {
 	t.Parallel()
-	r := &results{memory: []speed{hand: {allocs: 46}, ours: {allocs: 46}}, crowd: []crowd{ours: {connections: 80}}, verdicts: []verdicts{ours: {}}, limited: []outcome{ours: {requests: limitCalls * 11 / 10}}}
+	r := &results{
+		cost:     cost{memory: []speed{{allocs: 46}, {allocs: 46}}, list: []speed{{allocs: 1000}, {allocs: 1200}}, crowd: []crowd{ours: {connections: 128}}},
+		failures: []failures{ours: {limited: []outcome{{requests: 3300}, {requests: 1000}, {requests: 664}}}},
+		nginx:    [][2]verdicts{ours: {}},
+	}
 	if broken := r.limits(); broken != nil {
 		t.Error(broken)
 	}
-	r.memory[ours].allocs++
-	r.crowd[ours].connections++
-	r.verdicts[ours].givenUp++
-	r.limited[ours].lost++
-	if broken := r.limits(); len(broken) != 4 {
+	r.cost.memory[ours].allocs++
+	r.cost.list[ours].allocs++
+	r.cost.crowd[ours].connections++
+	f := &r.failures[ours]
+	f.verdicts.givenUp++
+	f.limited[0].lost++
+	f.limited[1].requests++
+	f.limited[2].requests++
+	r.nginx[ours][0].wrong++
+	r.nginx[ours][1].givenUp++
+	if broken := r.limits(); len(broken) != 9 {
 		t.Error(broken)
 	}
 }

@@ -1,184 +1,148 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"image/color"
+	"html"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// series is a bar for each caller.
-type series struct {
-	name   string // "" if it is the only one
-	color  color.Color
-	values []float64
-}
-
-// chart has horizontal bars, the callers from the top down.
+// chart has a row for each caller, with a bar in each of its columns.
 type chart struct {
 	file, title string
-	format      string // of a value
-	stacked     bool   // else the series are beside each other
-	series      []series
+	rows        []caller
+	columns     []column
 }
 
-var (
-	blue   = color.RGBA{R: 0x1f, G: 0x6f, B: 0xb4, A: 0xff}
-	orange = color.RGBA{R: 0xe8, G: 0x8b, B: 0x2d, A: 0xff}
-	red    = color.RGBA{R: 0xb8, G: 0x32, B: 0x2a, A: 0xff}
-	green  = color.RGBA{R: 0x2a, G: 0x8f, B: 0x57, A: 0xff}
+// column is a bar for each caller.
+type column struct {
+	head  string // "" if it is the only one
+	class string // of its color
+	value func(i int) (length float64, text string)
+}
+
+// The charts, in their order.
+const (
+	verdictsChart = iota
+	deadChart
+	limitsChart
+	timeChart
 )
 
-func (r *results) draw(dir string) error {
-	each := func(f func(i int) float64) []float64 {
-		values := make([]float64, len(callers))
-		for i := range callers {
-			values[i] = f(i)
-		}
-		return values
+func (r *results) charts() []chart {
+	part := func(n, of int) (float64, string) { return float64(n) / float64(of), percent(n, of) }
+	times := func(f float64) (float64, string) { return f, ratio(f) }
+	limits := make([]column, len(limiteds))
+	for n, l := range limiteds {
+		limits[n] = column{l.label(), "bad", func(i int) (float64, string) { return part(r.failures[i].limited[n].lost, l.calls) }}
 	}
-	percent := func(n, of int) float64 { return 100 * float64(n) / float64(of) }
-	for _, c := range []chart{
-		{"time.svg", "Time of one call, in times that of the call by hand", "%.2f", false, []series{
-			{"in memory", blue, each(func(i int) float64 { return r.memory[i].ratio })},
-			{"on loopback", orange, each(func(i int) float64 { return r.loopback[i].ratio })},
+	return []chart{
+		{"verdicts.svg", "What a caller is told under one or two faults", r.all, []column{
+			{"told the opposite of what happened", "bad", func(i int) (float64, string) { return part(r.failures[i].verdicts.wrong, r.failures[i].verdicts.calls) }},
+			{"given up, though it could succeed", "poor", func(i int) (float64, string) {
+				return part(r.failures[i].verdicts.givenUp, r.failures[i].verdicts.calls)
+			}},
 		}},
-		{"allocations.svg", "Allocations of one call, in memory", "%.0f", true, apart(each(func(i int) float64 { return float64(r.memory[i].allocs) }))},
-		{"connections.svg", fmt.Sprintf("Connections opened by 64 workers in %s calls", thousands(r.crowdCalls)), "%.0f", true,
-			apart(each(func(i int) float64 { return float64(r.crowd[i].connections) }))},
-		{"verdicts.svg", "Failures of calls that could succeed, under one or two faults", "%.0f %%", true, []series{
-			{"wrong verdict", red, each(func(i int) float64 { return percent(r.verdicts[i].wrong, r.verdicts[i].calls) })},
-			{"given up", orange, each(func(i int) float64 { return percent(r.verdicts[i].givenUp, r.verdicts[i].calls) })},
+		{"dead.svg", "Requests per call to a server that is down", r.all, []column{{"", "plain", func(i int) (float64, string) { return times(r.failures[i].dead) }}}},
+		{"limits.svg", "Calls lost under a rate limit", r.all, limits},
+		{"time.svg", "Time of a call, by hand = 1", callers, []column{
+			{"in memory", "plain", func(i int) (float64, string) { return times(r.cost.memory[i].ratio) }},
+			{"on loopback", "plain", func(i int) (float64, string) { return times(r.cost.loopback[i].ratio) }},
+			{fmt.Sprintf("list of %s users", thousands(r.cost.users)), "plain", func(i int) (float64, string) { return times(r.cost.list[i].ratio) }},
 		}},
-		{"dead.svg", "Requests per call to a server that responds only with 503", "%.1f", true, apart(r.deadRequests)},
-	} {
-		if err := c.save(dir); err != nil {
-			return fmt.Errorf("%s: %w", c.file, err)
+	}
+}
+
+func (r *results) draw(dir string) error {
+	for _, c := range r.charts() {
+		if err := os.WriteFile(filepath.Join(dir, c.file), []byte(c.svg()), 0o644); err != nil { //nolint:gosec // It is for everyone to read.
+			return err
 		}
 	}
 	return nil
 }
 
-// apart makes the bar of this SDK stand out.
-func apart(values []float64) []series {
-	our, other := make([]float64, len(values)), slices.Clone(values)
-	our[ours], other[ours] = values[ours], 0
-	return []series{{"", green, our}, {"", blue, other}}
+// The chart has a ground of its own, so that it is readable even where the page's theme
+// is not that of the browser.
+const style = `<style>
+text { font: 14px -apple-system, "Segoe UI", "Noto Sans", Helvetica, Arial, sans-serif; fill: #1f2328 }
+.title { font-weight: 600; font-size: 16px }
+.head { fill: #59636e; font-size: 13px }
+.ours { font-weight: 600 }
+.ground { fill: #ffffff }
+.line { fill: #eaf5ec }
+.bad { fill: #cf222e }
+.poor { fill: #bf8700 }
+.plain { fill: #0969da }
+@media (prefers-color-scheme: dark) {
+	text { fill: #f0f6fc }
+	.head { fill: #9198a1 }
+	.ground { fill: #0d1117 }
+	.line { fill: #12261e }
+	.bad { fill: #f85149 }
+	.poor { fill: #d29922 }
+	.plain { fill: #4493f8 }
 }
+</style>
+`
 
-func (c *chart) save(dir string) error {
-	plot.DefaultFont.Variant = "Sans"
-	plotter.DefaultFont.Variant = "Sans"
-	p := plot.New()
-	p.BackgroundColor = color.Transparent
-	p.Title.Text = c.title
-	p.Title.TextStyle.Font.Size = 14
-	p.Title.Padding = 12
-	if c.series[0].name != "" {
-		p.Title.Padding = 32 // the legend is below the title
+func (c *chart) svg() string {
+	const (
+		width, margin = 840, 16
+		names         = 190 // the width of the names
+		line          = 26
+		bar           = 14
+		number        = 52 // the width of the number behind a bar
+		gap           = 20 // between columns
+	)
+	top := margin + line
+	if c.columns[0].head != "" {
+		top += line
 	}
-	p.Legend.Top = true
-	p.Legend.YOffs = 34
-	p.Legend.ThumbnailWidth = 12
-	p.Legend.Padding = 3
+	height := top + len(c.rows)*line + margin
+	room := (width - 2*margin - names) / len(c.columns) // of a column
 
-	width := vg.Points(20)
-	if !c.stacked {
-		width = vg.Points(12)
+	most := 0.0 // of all columns, so that their bars compare
+	for _, column := range c.columns {
+		for i := range c.rows {
+			value, _ := column.value(i)
+			most = max(most, value)
+		}
 	}
-	ends := make([]float64, len(callers))
-	longest := 0.0
-	var below *plotter.BarChart
-	for n, s := range c.series {
-		bars, err := plotter.NewBarChart(upward(s.values), width)
-		if err != nil {
-			return err
+
+	var b strings.Builder
+	draw := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	draw(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" role="img">`, width, height)
+	draw(`<title>%s</title>`, html.EscapeString(c.title))
+	b.WriteString(style)
+	draw(`<rect class="ground" width="%d" height="%d" rx="6"/>`, width, height)
+	draw(`<text class="title" x="%d" y="%d">%s</text>`, margin, margin+14, html.EscapeString(c.title))
+	draw(`<rect class="line" x="%d" y="%d" width="%d" height="%d" rx="3"/>`, margin/2, top+ours*line, width-margin, line)
+	for i, caller := range c.rows {
+		draw(`<text class="%s" x="%d" y="%d">%s</text>`, class(i), margin, top+i*line+18, html.EscapeString(caller.name))
+	}
+	for n, column := range c.columns {
+		x := margin + names + n*room
+		if column.head != "" {
+			draw(`<text class="head" x="%d" y="%d">%s</text>`, x, top-8, html.EscapeString(column.head))
 		}
-		bars.Horizontal = true
-		bars.Color = s.color
-		bars.LineStyle.Width = 0
-		switch {
-		case !c.stacked:
-			bars.Offset = width * vg.Length(float64(len(c.series)-1)/2-float64(n))
-			clear(ends)
-		case below != nil:
-			bars.StackOn(below)
-		}
-		below = bars
-		p.Add(bars)
-		if s.name != "" {
-			p.Legend.Add(s.name, bars)
-		}
-		for i, v := range s.values {
-			ends[i] += v
-			longest = max(longest, ends[i])
-		}
-		if !c.stacked || n == len(c.series)-1 {
-			labels, err := c.label(ends, bars.Offset)
-			if err != nil {
-				return err
+		for i := range c.rows {
+			y, long := top+i*line, 0.0
+			value, text := column.value(i)
+			if value > 0 {
+				long = max(1, value/most*float64(room-gap-number))
+				draw(`<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`, column.class, x, y+(line-bar)/2, long, bar)
 			}
-			p.Add(labels)
+			draw(`<text class="%s" x="%.1f" y="%d">%s</text>`, class(i), float64(x)+long+6, y+18, text)
 		}
 	}
-	names := make([]string, len(callers))
-	for i, caller := range callers {
-		names[len(names)-1-i] = caller.name
-	}
-	p.NominalY(names...)
-	p.HideX() // each bar has its value
-	p.X.Min, p.X.Max = 0, 1.1*longest
-	p.Y.Min, p.Y.Max = -0.6, float64(len(callers))-0.4
-	p.Y.Width = 0
-	p.Y.Padding = 10
-
-	const w, h, margin = 640, 300, 10
-	svg := vgsvg.New(w, h)
-	whole := draw.New(svg)
-	whole.SetColor(color.White) // readable on a dark page too
-	whole.Fill(whole.Path())
-	p.Draw(draw.Crop(whole, margin, -2*margin, margin, -margin))
-	var b bytes.Buffer
-	if _, err := svg.WriteTo(&b); err != nil {
-		return err
-	}
-	// Arial and Helvetica are as wide, where there is no Liberation Sans.
-	text := strings.ReplaceAll(b.String(), "font-family:Liberation Sans;", "font-family:Liberation Sans,Arial,Helvetica,sans-serif;")
-	return os.WriteFile(filepath.Join(dir, c.file), []byte(text), 0o644) //nolint:gosec // It is for everyone to read.
+	return b.String() + "</svg>\n"
 }
 
-// label writes each value behind its bar.
-func (c *chart) label(values []float64, offset vg.Length) (*plotter.Labels, error) {
-	points := plotter.XYLabels{}
-	for i, v := range upward(values) {
-		points.XYs = append(points.XYs, plotter.XY{X: v, Y: float64(i)})
-		points.Labels = append(points.Labels, fmt.Sprintf(c.format, v))
+func class(i int) string {
+	if i == ours {
+		return "ours"
 	}
-	labels, err := plotter.NewLabels(points)
-	if err != nil {
-		return nil, err
-	}
-	for i := range labels.TextStyle {
-		labels.TextStyle[i].YAlign = draw.YCenter
-	}
-	labels.Offset = vg.Point{X: 4, Y: offset}
-	return labels, nil
-}
-
-// upward turns values around: the axis begins at the bottom.
-func upward(values []float64) plotter.Values {
-	turned := make(plotter.Values, len(values))
-	for i, v := range values {
-		turned[len(values)-1-i] = v
-	}
-	return turned
+	return "other"
 }

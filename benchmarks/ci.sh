@@ -9,6 +9,6 @@ trap 'rm -rf "$dir"' EXIT
 go test ./...
 go test -run '^$' -bench . -benchtime 1x ./...
 go run . -quick -out "$dir"
-for file in REPORT.md time.svg allocations.svg connections.svg verdicts.svg dead.svg; do
+for file in REPORT.md verdicts.svg dead.svg limits.svg time.svg; do
 	[[ -s $dir/$file ]] || { echo "the report has no $file" >&2; exit 1; }
 done

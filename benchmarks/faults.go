@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -174,27 +176,33 @@ type outcome struct {
 	time           time.Duration
 }
 
-// measureCalls makes calls by 32 workers, in fake time. What refuse returns is the
+// latency is how long a response takes to come: long enough for a crowd to send more
+// before the first refusal is there.
+const latency = 20 * time.Millisecond
+
+// measureCalls makes calls by workers, in fake time. What refuse returns is the
 // response to a request, unless it is nil.
-func measureCalls(t *testing.T, c caller, calls int, refuse func(request int, req *http.Request) *http.Response) (o outcome, failed error) {
+func measureCalls(t *testing.T, c caller, workers, calls int, refuse refuse) (o outcome, failed error) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
 		var mu sync.Mutex
 		s, err := c.open("https://api.example.com", token, memory(func(req *http.Request) *http.Response {
 			mu.Lock()
-			defer mu.Unlock()
 			o.requests++
-			if resp := refuse(o.requests, req); resp != nil {
-				return resp
+			resp := refuse(o.requests, req)
+			mu.Unlock()
+			if resp == nil {
+				resp = success(req)
 			}
-			return success(req)
+			<-time.After(latency)
+			return resp
 		}))
 		if err != nil {
 			failed = err
 			return
 		}
 		begun := time.Now()
-		_ = each(32, calls, func(int) error {
+		_ = each(workers, calls, func(int) error {
 			err := s.activate(context.Background(), "user-1")
 			if err != nil {
 				mu.Lock()
@@ -208,8 +216,10 @@ func measureCalls(t *testing.T, c caller, calls int, refuse func(request int, re
 	return o, failed
 }
 
+type refuse = func(request int, req *http.Request) *http.Response
+
 // isDown is a server that responds with 503, to some or to all.
-func isDown(fails func(request int) bool) func(int, *http.Request) *http.Response {
+func isDown(fails func(request int) bool) refuse {
 	return func(request int, req *http.Request) *http.Response {
 		if !fails(request) {
 			return nil
@@ -218,26 +228,55 @@ func isDown(fails func(request int) bool) func(int, *http.Request) *http.Respons
 	}
 }
 
-const (
-	limitRate, limitBurst = 200, 20 // requests a second, and at once
-	limitCalls            = 3000
-)
+// limited is a server with a rate limit, and the calls that are made to it.
+type limited struct {
+	name, what     string
+	workers, calls int
+	best           time.Duration // the least time in which all can succeed
+	limit          func() refuse
+}
 
-// limits is a server that takes so many requests a second; the rest get 429.
-func limits() func(int, *http.Request) *http.Response {
-	left, last := float64(limitBurst), time.Time{}
+var limiteds = []limited{
+	{"bucket", "200 a second", 32, 3000, 14900 * time.Millisecond, func() refuse { return bucket(200, 20) }},
+	{"crowd", "200 a second", 500, 500, 2400 * time.Millisecond, func() refuse { return bucket(200, 20) }},
+	{"minute", "60 a minute", 64, 600, 9 * time.Minute, func() refuse { return window(60, time.Minute) }},
+}
+
+// bucket takes so many requests a second, and some at once; the rest get 429.
+func bucket(rate, burst float64) refuse {
+	left, last := burst, time.Time{}
 	return func(_ int, req *http.Request) *http.Response {
 		now := time.Now()
-		left = min(limitBurst, left+now.Sub(last).Seconds()*limitRate)
+		left = min(burst, left+now.Sub(last).Seconds()*rate)
 		last = now
 		if left >= 1 {
 			left--
 			return nil
 		}
-		resp := respond(req, http.StatusTooManyRequests, "")
-		resp.Header.Set("Retry-After", "1")
-		return resp
+		return tooMany(req, time.Second)
 	}
+}
+
+// window takes so many requests in each period of the clock; the rest get 429.
+func window(size int, period time.Duration) refuse {
+	var begun time.Time
+	taken := 0
+	return func(_ int, req *http.Request) *http.Response {
+		now := time.Now()
+		if start := now.Truncate(period); !start.Equal(begun) {
+			begun, taken = start, 0
+		}
+		if taken++; taken <= size {
+			return nil
+		}
+		return tooMany(req, begun.Add(period).Sub(now))
+	}
+}
+
+func tooMany(req *http.Request, after time.Duration) *http.Response {
+	resp := respond(req, http.StatusTooManyRequests, "")
+	resp.Header.Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
+	return resp
 }
 
 // oneInFive is the same fifth of the requests for everyone.

@@ -4,8 +4,10 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"testing"
 )
 
@@ -40,99 +42,172 @@ func report(t *testing.T) {
 	}
 }
 
-// results are all that was measured, in the order of callers.
+// results are all that was measured, in the order of callers unless another is said.
 type results struct {
-	quick            bool
-	rounds           int
-	memory, loopback []speed
-	crowd            []crowd
-	crowdCalls       int
-	verdicts         []verdicts
-	deadRequests     []float64 // per call
-	lost             []int
-	lostOf           int
-	limited          []outcome
-	habits           [][]bool // by question
+	quick    bool
+	all      []caller // with the tuned ones
+	rounds   int
+	cost     cost
+	failures []failures    // in the order of all
+	nginx    [][2]verdicts // of POSTs and of DELETEs, in the order of all
+	noNginx  error
+	habits   [][]bool // by question
+}
+
+// cost is what calls cost where nothing fails.
+type cost struct {
+	memory, loopback, list []speed
+	users                  int // in a list
+	crowd                  []crowd
+	crowdCalls             int
+}
+
+// failures is what comes of calls where something fails.
+type failures struct {
+	verdicts  verdicts
+	dead      float64 // requests per call to a dead server
+	lost      int     // of lostCalls, where one request in five fails
+	lostCalls int
+	limited   []outcome // by limiteds
 }
 
 func measure(t *testing.T, brief bool) (*results, error) {
 	t.Helper()
-	r := &results{quick: brief, rounds: 101, crowdCalls: 10_000, lostOf: 20_000}
-	memoryCalls, loopbackCalls := 2_000, 500
+	r := &results{quick: brief, all: withTuned(), rounds: 101}
 	if brief {
-		r.rounds, memoryCalls, loopbackCalls, r.crowdCalls, r.lostOf = 5, 500, 50, 2_000, 2_000
+		r.rounds = 5
 	}
-	t.Log("speed") // before the others leave thousands of connections behind
-	var err error
-	if r.memory, err = measureSpeed("https://api.example.com", memory(success), r.rounds, memoryCalls); err != nil {
+	t.Log("cost") // before the others leave thousands of connections behind
+	if err := r.measureCost(); err != nil {
 		return nil, err
 	}
-	server, _ := loopback(writeSuccess)
-	defer server.Close()
-	if r.loopback, err = measureSpeed(server.URL, nil, r.rounds, loopbackCalls); err != nil {
-		return nil, err
-	}
-	const deadCalls = 5_000
-	for _, c := range callers {
+	for _, c := range r.all {
 		t.Log("failures: ", c.name)
-		v, err := measureVerdicts(t, c)
+		f, err := measureFailures(t, c, brief)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
-		r.verdicts = append(r.verdicts, v)
-		dead, err := measureCalls(t, c, deadCalls, isDown(func(int) bool { return true })) //nolint:bodyclose // Who asked closes it.
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.name, err)
-		}
-		r.deadRequests = append(r.deadRequests, float64(dead.requests)/deadCalls)
-		some, err := measureCalls(t, c, r.lostOf, isDown(oneInFive)) //nolint:bodyclose // Who asked closes it.
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.name, err)
-		}
-		r.lost = append(r.lost, some.lost)
-		limited, err := measureCalls(t, c, limitCalls, limits()) //nolint:bodyclose // Who asked closes it.
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.name, err)
-		}
-		r.limited = append(r.limited, limited)
+		r.failures = append(r.failures, f)
 	}
 	for _, h := range habits {
 		t.Log(h.question)
-		var row []bool
-		for _, c := range callers {
-			yes, err := h.ask(t, c)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", c.name, err)
-			}
-			row = append(row, yes)
+		row, err := ofEach(func(c caller) (bool, error) { return h.ask(t, c) })
+		if err != nil {
+			return nil, err
 		}
 		r.habits = append(r.habits, row)
 	}
+	t.Log("nginx")
+	calls := 2_000
+	if brief {
+		calls = 100
+	}
+	r.nginx = make([][2]verdicts, len(r.all))
+	err := each(len(r.all), len(r.all), func(i int) (failed error) { // all at once: no time is measured
+		for n, method := range []string{http.MethodPost, http.MethodDelete} {
+			if r.nginx[i][n], failed = measureNginx(r.all[i], method, calls); failed != nil {
+				return fmt.Errorf("%s: %w", r.all[i].name, failed)
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errNoNginx) {
+		r.noNginx, err = errNoNginx, nil
+	}
+	return r, err
+}
+
+func (r *results) measureCost() (err error) {
+	r.cost.users, r.cost.crowdCalls = 100_000, 10_000
+	memoryCalls, loopbackCalls, listRounds := 2_000, 500, 21
+	if r.quick {
+		r.cost.users, r.cost.crowdCalls = 1_000, 2_000
+		memoryCalls, loopbackCalls, listRounds = 500, 50, 3
+	}
+	if r.cost.memory, err = measureSpeed("https://api.example.com", memory(success), r.rounds, memoryCalls); err != nil {
+		return err
+	}
+	server, _ := loopback(writeSuccess)
+	defer server.Close()
+	if r.cost.loopback, err = measureSpeed(server.URL, nil, r.rounds, loopbackCalls); err != nil {
+		return err
+	}
+	if r.cost.list, err = measureLists(r.cost.users, listRounds); err != nil {
+		return err
+	}
+	r.cost.crowd, err = ofEach(func(c caller) (crowd, error) { return measureCrowd(c, r.cost.crowdCalls) })
+	return err
+}
+
+func measureFailures(t *testing.T, c caller, brief bool) (f failures, err error) {
+	t.Helper()
+	if f.verdicts, err = measureVerdicts(t, c); err != nil {
+		return f, err
+	}
+	const deadCalls = 5_000
+	dead, err := measureCalls(t, c, 32, deadCalls, isDown(func(int) bool { return true }))
+	if err != nil {
+		return f, err
+	}
+	f.dead = float64(dead.requests) / deadCalls
+	f.lostCalls = 20_000
+	if brief {
+		f.lostCalls = 2_000
+	}
+	some, err := measureCalls(t, c, 32, f.lostCalls, isDown(oneInFive))
+	if err != nil {
+		return f, err
+	}
+	f.lost = some.lost
+	for _, l := range limiteds {
+		came, err := measureCalls(t, c, l.workers, l.calls, l.limit())
+		if err != nil {
+			return f, err
+		}
+		f.limited = append(f.limited, came)
+	}
+	return f, nil
+}
+
+// ofEach measures one caller after the other.
+func ofEach[T any](measure func(caller) (T, error)) (all []T, failed error) {
 	for _, c := range callers {
-		t.Log("64 workers: ", c.name)
-		many, err := measureCrowd(c, r.crowdCalls)
+		one, err := measure(c)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
-		r.crowd = append(r.crowd, many)
+		all = append(all, one)
 	}
-	return r, nil
+	return all, nil
 }
 
 // limits tells which of its limits this SDK breaks. Times are not among them: on a
 // busy machine they say little.
 func (r *results) limits() (broken []error) {
-	if got, most := r.memory[ours].allocs, r.memory[hand].allocs; got > most {
+	if got, most := r.cost.memory[ours].allocs, r.cost.memory[hand].allocs; got > most {
 		broken = append(broken, fmt.Errorf("%d allocations a call, and by hand %d", got, most))
 	}
-	if got := r.crowd[ours].connections; got > 80 {
+	if got, most := r.cost.list[ours].allocs, r.cost.list[hand].allocs*12/10; got > most {
+		broken = append(broken, fmt.Errorf("%d allocations for a list, and at most %d allowed", got, most))
+	}
+	if got := r.cost.crowd[ours].connections; got > 128 {
 		broken = append(broken, fmt.Errorf("%d connections for 64 workers", got))
 	}
-	if v := r.verdicts[ours]; v.wrong+v.givenUp > 0 {
+	if v := r.failures[ours].verdicts; v.wrong+v.givenUp > 0 {
 		broken = append(broken, fmt.Errorf("of %d calls under faults, %d wrong verdicts and %d given up", v.calls, v.wrong, v.givenUp))
 	}
-	if l := r.limited[ours]; l.lost > 0 || l.requests > limitCalls*11/10 {
-		broken = append(broken, fmt.Errorf("under a rate limit, %d calls lost and %d requests for %d calls", l.lost, l.requests, limitCalls))
+	for i, l := range limiteds {
+		// Of those who come at once, each may be refused once.
+		if got := r.failures[ours].limited[i]; got.lost > 0 || got.requests > l.calls+max(l.calls/10, l.workers) {
+			broken = append(broken, fmt.Errorf("under the limit %q, %d calls lost and %d requests for %d calls", l.name, got.lost, got.requests, l.calls))
+		}
+	}
+	if r.noNginx == nil {
+		for _, v := range r.nginx[ours] {
+			if v.wrong+v.givenUp > 0 {
+				broken = append(broken, fmt.Errorf("of %d calls through nginx, %d wrong verdicts and %d given up", v.calls, v.wrong, v.givenUp))
+			}
+		}
 	}
 	return broken
 }

@@ -46,17 +46,34 @@ func (r *results) show() error {
 
 func (r *results) summary() string {
 	var b strings.Builder
-	b.WriteString(table([]string{"wrong", "given up", "dead server: requests per call", "rate limit: calls lost", "64 workers: connections", "allocations", "time in memory", "on loopback"}, func(i int) []string {
-		v := r.verdicts[i]
+	lost := func(cell func(n int) string) (cells []string) {
+		for n := range limiteds {
+			cells = append(cells, cell(n))
+		}
+		return cells
+	}
+	head := lost(func(n int) string { return limiteds[n].label() + ": lost" })
+	b.WriteString(table(r.all, append([]string{"wrong", "given up", "dead server: requests per call", "deletes through nginx: wrong"}, head...), func(i int) []string {
+		f := r.failures[i]
+		v, deletes := f.verdicts, "left out"
+		if r.noNginx == nil {
+			deletes = percent(r.nginx[i][1].wrong, r.nginx[i][1].calls)
+		}
+		return append([]string{percent(v.wrong, v.calls), percent(v.givenUp, v.calls), ratio(f.dead), deletes},
+			lost(func(n int) string { return percent(f.limited[n].lost, limiteds[n].calls) })...)
+	}))
+	fmt.Fprintf(&b, "The first two columns are of %d calls, one for every sequence of one or two faults.\n\n", r.failures[hand].verdicts.calls)
+	b.WriteString(table(callers, []string{
+		"time in memory", "on loopback", "allocations", fmt.Sprintf("list of %s users: time", thousands(r.cost.users)), "its allocations", "64 workers: connections",
+	}, func(i int) []string {
+		m, list := r.cost.memory[i], r.cost.list[i]
 		return []string{
-			share(v.wrong, v.calls), share(v.givenUp, v.calls), fmt.Sprintf("%.2f", r.deadRequests[i]), share(r.limited[i].lost, limitCalls), strconv.FormatInt(r.crowd[i].connections, 10),
-			strconv.FormatInt(r.memory[i].allocs, 10), fmt.Sprintf("%.2f", r.memory[i].ratio), fmt.Sprintf("%.2f", r.loopback[i].ratio),
+			ratio(m.ratio), ratio(r.cost.loopback[i].ratio), thousands(m.allocs), ratio(list.ratio), thousands(list.allocs), thousands(r.cost.crowd[i].connections),
 		}
 	}))
-	fmt.Fprintf(&b, "%s on %s, %s. Verdicts: %d calls, one for every sequence of one or two faults. Times: those by hand are 1.\n\n",
-		runtime.Version(), processor(), time.Now().UTC().Format(time.DateOnly), r.verdicts[hand].calls)
-	for _, chart := range []string{"verdicts", "dead", "connections", "time", "allocations"} {
-		fmt.Fprintf(&b, "![%s](../benchmarks/%s.svg)\n", chart, chart)
+	fmt.Fprintf(&b, "%s on %s, %s. Times are in times those by hand.\n\n", runtime.Version(), processor(), time.Now().UTC().Format(time.DateOnly))
+	for _, c := range r.charts() {
+		fmt.Fprintf(&b, "![%s](../benchmarks/%s)\n\n", c.title, c.file)
 	}
 	return b.String()
 }
@@ -64,6 +81,8 @@ func (r *results) summary() string {
 func (r *results) markdown() string {
 	var b strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n\n", args...) }
+	charts := r.charts()
+	show := func(i int) { say("![%s](%s)", charts[i].title, charts[i].file) }
 
 	say("# Comparison with other SDKs")
 	say("The same call with each: `POST /organization/users/{id}/activate` with a bearer token, and the JSON response decoded. " +
@@ -72,53 +91,79 @@ func (r *results) markdown() string {
 	if r.quick {
 		say("**A quick run: the times mean little.**")
 	}
-	b.WriteString(table([]string{"version"}, func(i int) []string { return []string{callers[i].version()} }))
+	b.WriteString(table(callers, []string{"version"}, func(i int) []string { return []string{callers[i].version()} }))
 	say("%s on %s/%s, %s (GOMAXPROCS %d), %s.", runtime.Version(), runtime.GOOS, runtime.GOARCH, processor(), runtime.GOMAXPROCS(0), time.Now().UTC().Format(time.DateOnly))
+	say("*Tuned* is the same SDK with %d retries and a timeout of %v for each attempt; gitlab client-go also with `WithOnlyIdempotentRetries`, its setting against repeated POSTs, "+
+		"and openai-go without the timeout, which would end its waits too. flashback-go is always at its defaults.", retries, timeout)
+
+	say("## What a caller is told")
+	show(verdictsChart)
+	show(deadChart)
+	b.WriteString(table(r.all, []string{"wrong", "given up", "of these, applied in silence", "requests per call", "dead server: requests per call", "one 503 in five: calls lost"}, func(i int) []string {
+		f := r.failures[i]
+		v := f.verdicts
+		return []string{
+			share(v.wrong, v.calls), share(v.givenUp, v.calls), strconv.Itoa(v.silent), perCalls(v.requests, v.calls),
+			ratio(f.dead), fmt.Sprintf("%s of %s", thousands(f.lost), thousands(f.lostCalls)),
+		}
+	}))
+	say("The first four columns are %d calls, one for every sequence of one or two faults, on a user who is deleted. The call "+
+		"could succeed in each. *Wrong* is a success told of what was not applied, or a definite refusal (a 4xx) of what was. "+
+		"*Given up* is any other error: a lost response, a 5xx, a response that can't be decoded. *Applied in silence* counts those "+
+		"among them that were applied, where the error does not say that they may have been. The caller's deadline is %v, in fake time.",
+		r.failures[hand].verdicts.calls, patience)
+	say("The faults: %s. A dead server responds to every request with 503.", endingNames())
+
+	say("## Behind nginx at its defaults")
+	if r.noNginx != nil {
+		say("Left out: %v.", r.noNginx)
+	} else {
+		b.WriteString(table(r.all, []string{"activate: wrong", "given up", "requests per call", "delete: wrong", "given up", "requests per call"}, func(i int) (cells []string) {
+			for _, v := range r.nginx[i] {
+				cells = append(cells, share(v.wrong, v.calls), share(v.givenUp, v.calls), perCalls(v.requests, v.calls))
+			}
+			return cells
+		}))
+		say("%s calls each by 32 workers on one client. The backend applies one request in ten and cuts the connection. nginx (`upstream` with `keepalive 16`, nothing else set) then responds "+
+			"with 502 to a POST, and sends a DELETE once more by itself if it had kept the connection; this backend refuses a second delete with 400. The requests are those that the backend got, with those of nginx and of read-backs.",
+			thousands(r.nginx[hand][0].calls))
+	}
+
+	say("## Rate limits")
+	show(limitsChart)
+	head := make([]string, 0, 3*len(limiteds))
+	for _, l := range limiteds {
+		head = append(head, fmt.Sprintf("%s: lost of %s", l.name, thousands(l.calls)), "requests per call", "× best time")
+	}
+	b.WriteString(table(r.all, head, func(i int) (cells []string) {
+		for n, l := range limiteds {
+			o := r.failures[i].limited[n]
+			cells = append(cells, thousands(o.lost), perCalls(o.requests, l.calls), ratio(o.time.Seconds()/l.best.Seconds()))
+		}
+		return cells
+	}))
+	say("%s In fake time; a response takes %v. The bucket takes 20 requests at once; the minutes are the clock's. The server responds to the rest with 429, "+
+		"with a `Retry-After` of 1 s, or of what is left of the minute. "+
+		"The best time is the least in which all can succeed: who loses calls may be faster. godo and gitlab client-go take a limiter of one's own for a rate that is known; there is none here.",
+		limitedCalls(), latency)
 
 	say("## What a call costs")
-	say("![Time of a call](time.svg)")
-	say("![Allocations of a call](allocations.svg)")
-	say("![Connections that 64 workers open](connections.svg)")
-	b.WriteString(table([]string{"time, in memory", "× by hand", "allocations", "bytes", "time, on loopback", "× by hand", "64 workers: connections", "64 workers: time"}, func(i int) []string {
-		m, l, c := r.memory[i], r.loopback[i], r.crowd[i]
+	show(timeChart)
+	b.WriteString(table(callers, []string{"time, in memory", "× by hand", "allocations", "bytes", "time, on loopback", "× by hand", "64 workers: connections", "64 workers: time"}, func(i int) []string {
+		m, l, c := r.cost.memory[i], r.cost.loopback[i], r.cost.crowd[i]
 		return []string{
-			m.time.Round(10 * time.Nanosecond).String(), fmt.Sprintf("%.2f", m.ratio), strconv.FormatInt(m.allocs, 10), strconv.FormatInt(m.bytes, 10),
-			l.time.Round(100 * time.Nanosecond).String(), fmt.Sprintf("%.2f", l.ratio),
-			strconv.FormatInt(c.connections, 10), c.time.Round(time.Millisecond).String(),
+			m.time.Round(10 * time.Nanosecond).String(), ratio(m.ratio), strconv.FormatInt(m.allocs, 10), strconv.FormatInt(m.bytes, 10),
+			l.time.Round(100 * time.Nanosecond).String(), ratio(l.ratio), thousands(c.connections), c.time.Round(time.Millisecond).String(),
 		}
 	}))
 	say("In memory, a transport responds at once. On loopback, the server is in the same process. The callers take turns in %d "+
 		"rounds; a ratio is the median of those within a round. The last two columns are %s calls by 64 workers on one client "+
-		"with its own transport.", r.rounds, thousands(r.crowdCalls))
-
-	say("## What a caller is told")
-	say("![Wrong verdicts and calls given up](verdicts.svg)")
-	say("![Requests to a dead server](dead.svg)")
-	b.WriteString(table([]string{"wrong", "given up", "of these, done in silence", "requests per call", "dead server: requests per call", "one 503 in five: calls lost"}, func(i int) []string {
-		v := r.verdicts[i]
-		return []string{
-			share(v.wrong, v.calls), share(v.givenUp, v.calls), strconv.Itoa(v.silent),
-			fmt.Sprintf("%.2f", float64(v.requests)/float64(v.calls)), fmt.Sprintf("%.2f", r.deadRequests[i]),
-			fmt.Sprintf("%d of %s", r.lost[i], thousands(r.lostOf)),
-		}
+		"with its own transport.", r.rounds, thousands(r.cost.crowdCalls))
+	b.WriteString(table(callers, []string{fmt.Sprintf("list of %s users: time", thousands(r.cost.users)), "× by hand", "allocations", "MiB allocated"}, func(i int) []string {
+		l := r.cost.list[i]
+		return []string{l.time.Round(time.Millisecond).String(), ratio(l.ratio), thousands(l.allocs), strconv.FormatInt(l.bytes>>20, 10)}
 	}))
-	say("The first four columns are %d calls, one for every sequence of one or two faults, on a user who is deleted. The call "+
-		"could succeed in each. *Wrong* is a success told of what did not happen, or a definite refusal (a 4xx) of what did. "+
-		"*Given up* is any other error: a lost response, a 5xx, a response that can't be decoded. *Done in silence* counts those "+
-		"among them that had taken effect, where the error does not say that they may have. The caller's deadline is %v, in fake time.",
-		r.verdicts[hand].calls, patience)
-	best := time.Duration(float64(limitCalls-limitBurst) / limitRate * float64(time.Second))
-	b.WriteString(table([]string{"rate limit: requests per call", "calls lost", "time", "× the best possible"}, func(i int) []string {
-		l := r.limited[i]
-		return []string{
-			fmt.Sprintf("%.2f", float64(l.requests)/limitCalls), share(l.lost, limitCalls),
-			l.time.Round(100 * time.Millisecond).String(), fmt.Sprintf("%.2f", l.time.Seconds()/best.Seconds()),
-		}
-	}))
-	say("The rate limit: %s calls by 32 workers, in fake time, to a server that takes %d requests a second (%d at once) and responds to the rest with 429 "+
-		"with `Retry-After: 1`. Who loses calls may be faster than is possible without.", thousands(limitCalls), limitRate, limitBurst)
-	say("The faults: %s. “Acted” means that the call took effect.", endingNames())
-	say("A dead server responds to every request with 503.")
+	say("The list comes from memory, and all decode it into users; those by hand and the other SDKs with the same type.")
 
 	say("## What it does unasked")
 	names := make([]string, len(callers))
@@ -142,11 +187,11 @@ func (r *results) markdown() string {
 	return b.String()
 }
 
-// table is a table with a row for each caller.
-func table(head []string, cells func(i int) []string) string {
+// table is a table with a row for each of the callers, this SDK in its place.
+func table(rows []caller, head []string, cells func(i int) []string) string {
 	var b strings.Builder
 	b.WriteString(row("", head) + rule(len(head)+1))
-	for i, c := range callers {
+	for i, c := range rows {
 		line := cells(i)
 		for n := range line {
 			line[n] = emphasis(i, line[n])
@@ -177,9 +222,38 @@ func yesNo(yes bool) string {
 	return "no"
 }
 
-func share(n, of int) string { return fmt.Sprintf("%d (%.0f %%)", n, 100*float64(n)/float64(of)) }
+// share has no space in it where a line could break.
+func share(n, of int) string { return fmt.Sprintf("%d\u00a0(%s)", n, percent(n, of)) }
 
-func thousands(n int) string { return fmt.Sprintf("%d,%03d", n/1000, n%1000) }
+func percent(n, of int) string {
+	p := 100 * float64(n) / float64(of)
+	if n > 0 && p < 1 {
+		return fmt.Sprintf("%.1f\u00a0%%", p) // which is not nothing
+	}
+	return fmt.Sprintf("%.0f\u00a0%%", p)
+}
+
+func ratio(f float64) string { return fmt.Sprintf("%.2f", f) }
+
+func perCalls(requests, calls int) string { return ratio(float64(requests) / float64(calls)) }
+
+func thousands[N int | int64](n N) string {
+	if n < 1000 {
+		return strconv.FormatInt(int64(n), 10)
+	}
+	return thousands(n/1000) + fmt.Sprintf(",%03d", n%1000)
+}
+
+// label tells the limit and the workers.
+func (l *limited) label() string { return fmt.Sprintf("%s, %d workers", l.what, l.workers) }
+
+func limitedCalls() string {
+	var b strings.Builder
+	for _, l := range limiteds {
+		fmt.Fprintf(&b, "*%s*: %s, %s calls by %d workers. ", l.name, l.what, thousands(l.calls), l.workers)
+	}
+	return strings.TrimSpace(b.String())
+}
 
 func endingNames() string {
 	names := make([]string, len(endings))
