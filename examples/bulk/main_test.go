@@ -94,22 +94,56 @@ func (f *fixture) addUsers(n int) (ids string) {
 // settledOnce requires that each user was activated once, and that the store says so.
 func (f *fixture) settledOnce(users int) {
 	f.t.Helper()
+	assert.Empty(f.t, f.unsettled(users))
+}
+
+// unsettled is what is wrong with that.
+func (f *fixture) unsettled(users int) (wrong []string) {
+	f.t.Helper()
 	counts := map[verdict]int{}
 	for _, v := range f.verdicts() {
 		counts[v]++
 	}
-	assert.Equal(f.t, users, counts[activated]+counts[recovered], "%v", counts)
 	applied := map[string]int{}
 	for _, request := range f.backend.Requests() {
 		if request.Method == http.MethodPost && request.Applied {
 			applied[request.Path]++
 		}
 	}
-	assert.Len(f.t, applied, users)
-	for path, times := range applied {
-		assert.Equal(f.t, 1, times, path)
-	}
 	f.t.Logf("%v, %d calls", counts, f.activations())
+	if counts[activated]+counts[recovered] != users || len(applied) != users {
+		wrong = append(wrong, fmt.Sprintf("%v, and %d were activated", counts, len(applied)))
+	}
+	for path, times := range applied {
+		if times > 1 {
+			wrong = append(wrong, fmt.Sprintf("%s %d times", path, times))
+		}
+	}
+	return wrong
+}
+
+func TestControlsOfWhatIsSettledOnce(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]func(f *fixture){
+		"activated by someone else before": func(f *fixture) { f.backend.AddUser(flashbacktest.User{ID: "user-0000"}) },
+		"activated again": func(f *fixture) {
+			_, err := f.backend.Client().Organization.Users.Activate(t.Context(), "user-0000")
+			require.NoError(t, err)
+			f.backend.AddDeletedUser("user-0000")
+		},
+		"missing": func(f *fixture) {
+			f.backend.Decide(func(*http.Request) flashbacktest.Fault { return flashbacktest.Respond(404, "") })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			ids := f.addUsers(2)
+			after(f)
+			_, _, _, _ = f.run(t.Context(), "-ids", ids)
+			assert.NotEmpty(t, f.unsettled(2))
+		})
+	}
 }
 
 // postgres is a store in a schema of its own. The test is skipped without a database.
