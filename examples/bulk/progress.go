@@ -4,75 +4,80 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+	"golang.org/x/time/rate"
 )
 
-// progress is a bar on a terminal, and a line now and then elsewhere.
+// progress is a bar on a terminal, and a line now and then elsewhere. It shows what all
+// processes do together.
 type progress struct {
 	out io.Writer
-	bar *progressbar.ProgressBar // nil elsewhere
+	bar bool
 
-	mu        sync.Mutex
-	n, of     int
-	begun, at time.Time
+	lines, errors rate.Sometimes
+
+	throttled atomic.Int64 // when there was last a sign of a rate limit, in Unix time
+
+	mu             sync.Mutex
+	oldDue, newDue int // how many users were due at two times
+	oldAt, newAt   time.Time
 }
 
-const between = 5 * time.Second // two lines
-
-func newProgress(out io.Writer, of int) *progress {
-	p := &progress{out: out, of: of, begun: time.Now(), at: time.Now()}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) && of > 0 {
-		p.bar = progressbar.NewOptions(of,
-			progressbar.OptionSetWriter(out),
-			progressbar.OptionSetDescription("activating"),
-			progressbar.OptionSetItsString("users"),
-			progressbar.OptionShowIts(),
-			progressbar.OptionShowCount(),
-			progressbar.OptionSetWidth(32),
-			progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░"}),
-		)
-	}
-	return p
-}
-
-// more adds to what is to be done.
-func (p *progress) more(n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.of += n
-	if p.bar != nil && n > 0 {
-		p.bar.ChangeMax(p.of)
+func newProgress(out io.Writer) *progress {
+	f, ok := out.(*os.File)
+	return &progress{
+		out: out, bar: ok && term.IsTerminal(int(f.Fd())),
+		lines: rate.Sometimes{Interval: 5 * time.Second}, errors: rate.Sometimes{Interval: 15 * time.Second},
 	}
 }
 
-func (p *progress) done() {
+// update shows how many users are due, and with how many of them a process is busy, or
+// was when it was killed. At a rate limit the rate is what it lets through.
+func (p *progress) update(all, due, running int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.n++
-	if p.bar != nil {
-		_ = p.bar.Add(1) // a terminal that is gone is no reason to stop
+	now := time.Now()
+	if p.oldAt.IsZero() || due > p.newDue { // another process has added some
+		p.oldDue, p.oldAt, p.newDue, p.newAt = due, now, due, now
+	} else if now.Sub(p.newAt) > 10*time.Second {
+		p.oldDue, p.oldAt, p.newDue, p.newAt = p.newDue, p.newAt, due, now
+	}
+	speed := float64(p.oldDue-due) / max(now.Sub(p.oldAt).Seconds(), 1e-3)
+	text := fmt.Sprintf("%d of %d users, %d begun, %.0f a second", all-due, all, running, speed)
+	if time.Now().Unix()-p.throttled.Load() < 10 {
+		text += " (the rate limit)"
+	}
+	if speed > 0 {
+		text += fmt.Sprintf(", %v left", time.Duration(float64(due)/speed*float64(time.Second)).Round(time.Second))
+	}
+	if !p.bar {
+		p.lines.Do(func() { fmt.Fprintln(p.out, text) })
 		return
 	}
-	if time.Since(p.at) >= between {
-		p.at = time.Now()
-		p.line()
-	}
+	const width = 24
+	full := width * (all - due) / max(all, 1)
+	fmt.Fprintf(p.out, "\r%s%s %s\x1b[K", strings.Repeat("█", full), strings.Repeat("░", width-full), text)
 }
 
-func (p *progress) line() {
-	rate := float64(p.n) / time.Since(p.begun).Seconds()
-	left := time.Duration(float64(p.of-p.n) / rate * float64(time.Second)).Round(time.Second)
-	fmt.Fprintf(p.out, "%d of %d users, %.0f a second, %v left\n", p.n, p.of, rate, left)
+// say writes a line of its own.
+func (p *progress) say(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar {
+		fmt.Fprint(p.out, "\r\x1b[K")
+	}
+	fmt.Fprintf(p.out, format+"\n", args...)
 }
 
-func (p *progress) finish() {
-	if p.bar != nil {
-		_ = p.bar.Exit()
-		fmt.Fprintln(p.out)
-	}
+// Write shows an error that River logs, which is the store's, now and then.
+func (p *progress) Write(line []byte) (int, error) {
+	p.errors.Do(func() {
+		p.say("The store fails, and no user is begun until it works again: %s", strings.TrimSpace(string(line)))
+	})
+	return len(line), nil
 }

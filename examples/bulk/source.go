@@ -14,18 +14,15 @@ import (
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
-// source is where IDs come from; the zero source has none but the journal's.
+// source is where IDs come from; the zero source has none but the store's.
 type source struct {
 	file  string // - is standard input
 	since time.Time
-	all   bool
+	demo  bool // all deleted users
 }
 
 func (s *source) parseSince(when string) error {
-	if ago, err := time.ParseDuration(when); err == nil {
-		if ago <= 0 {
-			return errors.New("a duration must be more than 0")
-		}
+	if ago, err := time.ParseDuration(when); err == nil && ago > 0 {
 		s.since = time.Now().Add(-ago)
 		return nil
 	}
@@ -49,7 +46,7 @@ func (s *source) read(ctx context.Context, client *flashback.Client, stdin io.Re
 		}
 		defer func() { _ = f.Close() }() // it was only read
 		return readIDs(s.file, f)
-	case s.all || !s.since.IsZero():
+	case s.demo || !s.since.IsZero():
 		return s.list(ctx, client)
 	}
 	return nil, nil

@@ -2,73 +2,101 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+	"github.com/sony/gobreaker/v2"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
-// work activates users.
-type work struct {
-	users interface {
-		Activate(ctx context.Context, userID string) (*flashback.Activation, error)
-	}
-	journal *journal
-	workers int
-	bar     *progress
+// How often a job is tried, with waits of River's that grow from a second to some four
+// minutes; how long it may take, with its wait for the rate limit; and when River takes it
+// from a process that has been killed. Should that one be alive after all, the user is
+// activated twice, which does no harm.
+var maxAttempts, jobTimeout, rescueAfter = 5, 30 * time.Second, time.Minute
+
+// activate is a user's job: one for each backend, task and ID, whatever its state.
+type activate struct {
+	Backend string `json:"backend"`
+	Task    string `json:"task"`
+	ID      string `json:"id"`
 }
 
-// all activates the users, and then once more those of whom it is not known whether
-// they were. When ctx ends, it begins no further one and finishes what it has begun.
-func (w *work) all(ctx context.Context, ids []string) error {
-	if err := w.pass(ctx, ids); err != nil {
-		return err
-	}
-	again := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return w.journal.of(id) != unknown })
-	w.bar.more(len(again))
-	return w.pass(ctx, again)
+const kind = "flashback_activate"
+
+func (activate) Kind() string { return kind }
+
+// InsertOpts has a queue for each task, so that no other's jobs are worked.
+func (a activate) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: a.Task, MaxAttempts: maxAttempts, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: rivertype.JobStates()}}
 }
 
-func (w *work) pass(ctx context.Context, ids []string) error {
-	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
-	group.SetLimit(w.workers)
-	for _, id := range ids {
-		if ctx.Err() != nil || failed.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			if ctx.Err() == nil && failed.Err() == nil {
-				return w.one(context.WithoutCancel(ctx), id)
-			}
-			return nil
-		})
-	}
-	return group.Wait()
+// verdict is what is known of a user.
+type verdict string
+
+const (
+	due     verdict = "due"
+	unknown verdict = "unknown" // it may have been activated
+	failed  verdict = "failed"  // it was not, and may be next time
+
+	activated     verdict = "activated"
+	recovered     verdict = "recovered"
+	alreadyActive verdict = "already active"
+
+	notFound  verdict = "not found"
+	invalid   verdict = "invalid" // no user can have this ID
+	refused   verdict = "refused"
+	forbidden verdict = "forbidden" // so with another token
+)
+
+// output is what is recorded of a job.
+type output struct {
+	Verdict verdict `json:"verdict"`
+	Error   string  `json:"error,omitempty"`
 }
 
-func (w *work) one(ctx context.Context, id string) error {
-	activation, err := w.users.Activate(ctx, id)
-	e := entry{Time: time.Now().UTC(), ID: id, Verdict: judge(w.journal.of(id), activation, err)}
+// worker works the jobs.
+type worker struct {
+	river.WorkerDefaults[activate]
+
+	users    *flashback.UsersService
+	probe    *flashback.UsersService // without retries
+	breaker  *gobreaker.CircuitBreaker[*flashback.Activation]
+	bar      *progress
+	stopping context.Context //nolint:containedctx // A job's own outlives it.
+}
+
+func (w *worker) Work(ctx context.Context, job *river.Job[activate]) error {
+	var response flashback.Response
+	activation, err := w.activate(flashback.WithResponse(ctx, &response), job.Args.ID)
 	var failure *flashback.Error
-	switch {
-	case err == nil:
-		e.Attempts = activation.Attempts
-	case errors.As(err, &failure):
-		e.Attempts, e.Error = failure.Attempts, err.Error()
+	limited := errors.As(err, &failure) && errors.Is(err, flashback.ErrRateLimited)
+	if limited || response.Throttled > 10*time.Millisecond {
+		w.bar.throttled.Store(time.Now().Unix())
 	}
-	if err := w.journal.append(e); err != nil {
+	if errors.Is(err, errHeld) {
+		return river.JobSnooze(time.Second)
+	}
+	out := output{Verdict: judge(before(job.JobRow), activation, err)}
+	if err != nil && !errors.Is(err, flashback.ErrUserNotDeleted) {
+		out.Error = err.Error()
+	}
+	if err := river.RecordOutput(ctx, out); err != nil {
 		return err
 	}
-	w.bar.done()
-	if errors.Is(err, flashback.ErrUnauthorized) {
-		return fmt.Errorf("the access token is not accepted: %w", err) // by nobody's call
+	switch {
+	case limited: // for longer than the job has time
+		w.wait(min(failure.RetryAfter, jobTimeout/2)) // so that not all jobs are begun
+		return river.JobSnooze(time.Second)
+	case out.Verdict == unknown, out.Verdict == failed:
+		return err
+	case out.Error != "":
+		return river.JobCancel(err)
 	}
 	return nil
 }
@@ -76,12 +104,10 @@ func (w *work) one(ctx context.Context, id string) error {
 // judge is the table of verdicts.
 func judge(before verdict, activation *flashback.Activation, err error) verdict {
 	switch {
-	case err == nil && activation.Recovered:
+	case err == nil && activation.Recovered, errors.Is(err, flashback.ErrUserNotDeleted) && before == unknown:
 		return recovered
 	case err == nil:
 		return activated
-	case errors.Is(err, flashback.ErrUserNotDeleted) && before == unknown:
-		return recovered
 	case errors.Is(err, flashback.ErrUserNotDeleted):
 		return alreadyActive
 	case errors.Is(err, flashback.ErrInvalidArgument):
@@ -92,28 +118,28 @@ func judge(before verdict, activation *flashback.Activation, err error) verdict 
 		return notFound
 	case errors.Is(err, flashback.ErrForbidden):
 		return forbidden
+	case errors.Is(err, flashback.ErrBadRequest), errors.Is(err, flashback.ErrConflict):
+		return refused
 	}
 	return failed
 }
 
-// isNotFound tells the documented answer from that of a server that knows no such
+// isNotFound tells the documented response from that of a server that knows no such
 // path, which would settle every user for good.
 func isNotFound(err error) bool {
 	var failure *flashback.Error
 	return errors.Is(err, flashback.ErrNotFound) && errors.As(err, &failure) && strings.EqualFold(failure.Message, "User not found")
 }
 
-// summary counts the users by verdict.
-func summary(out io.Writer, j *journal) {
-	counts := map[verdict]int{}
-	for _, v := range j.latest {
-		counts[v]++
-	}
-	for _, v := range slices.Sorted(maps.Keys(counts)) {
-		fmt.Fprintf(out, "%7d  %s\n", counts[v], v)
-		if why := j.why[v]; why != "" && !v.active() {
-			fmt.Fprintf(out, "         such as: %s\n", why)
+// before is what is known from earlier attempts. One that a killed process began may
+// have been applied, too.
+func before(job *rivertype.JobRow) verdict {
+	for _, e := range job.Errors {
+		if strings.HasPrefix(e.Error, "Stuck job rescued") {
+			return unknown
 		}
 	}
-	fmt.Fprintf(out, "%7d  users\n", len(j.ids))
+	var out output
+	_ = json.Unmarshal(job.Output(), &out) // there may be none yet
+	return out.Verdict
 }

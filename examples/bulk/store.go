@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+	_ "modernc.org/sqlite" // the driver
+)
+
+// store is the database with the jobs.
+type store struct {
+	name   string
+	db     *sql.DB
+	driver riverdriver.Driver[*sql.Tx]
+}
+
+// openStore opens PostgreSQL or a SQLite file, which it may be asked to make.
+func openStore(ctx context.Context, name string, create bool) (*store, error) {
+	var s *store
+	if strings.HasPrefix(name, "postgres://") || strings.HasPrefix(name, "postgresql://") {
+		config, err := pgx.ParseConfig(name)
+		if err != nil {
+			return nil, fmt.Errorf("-store: %w", err) // without the password
+		}
+		db := stdlib.OpenDB(*config)
+		db.SetMaxOpenConns(8)
+		s = &store{"postgres://" + config.Host + "/" + config.Database, db, riverdatabasesql.New(db)}
+	} else {
+		if create { // for nobody else to read
+			if file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600); err == nil { // else SQLite tells
+				_ = file.Close()
+			}
+		}
+		file := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(name)}
+		db, err := sql.Open("sqlite", file.String()+"?mode=rw&_txlock=immediate&_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+		if err != nil {
+			return nil, err
+		}
+		db.SetMaxOpenConns(1) // as River's driver asks for
+		s = &store{name, db, riversqlite.New(db)}
+	}
+	migrator, err := rivermigrate.New(s.driver, &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	for range 5 { // another process may be at it
+		if _, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err == nil {
+			if _, err = migrator.ExistingVersions(ctx); err == nil {
+				return s, nil
+			}
+			err = fmt.Errorf("its tables are of another version: %w", err)
+		}
+		<-time.After(200 * time.Millisecond)
+	}
+	s.close()
+	return nil, fmt.Errorf("%s can't be used; look into it, or give another -store: %w", s.name, err)
+}
+
+// Conditions: who needs nothing more, in any run, and who is this run's.
+const (
+	settled    = "coalesce(metadata -> 'output' ->> 'verdict', '') IN ('activated', 'recovered', 'already active', 'not found', 'invalid', 'refused')"
+	unfinished = "state IN ('available', 'pending', 'retryable', 'running', 'scheduled')"
+)
+
+// count counts a task's jobs, those that are due, and those that a process has begun.
+func (s *store) count(ctx context.Context, task string) (all, due, running int, err error) {
+	row := s.db.QueryRowContext(ctx, "SELECT count(*), count(CASE WHEN "+unfinished+" THEN 1 END), count(CASE WHEN state = 'running' THEN 1 END)"+
+		" FROM river_job WHERE queue = $1", task)
+	err = row.Scan(&all, &due, &running)
+	return all, due, running, err
+}
+
+// add adds users, and makes those due again that were given up. After an error it has done
+// nothing; nor in a dry run, which returns who is due then.
+func (s *store) add(ctx context.Context, client *river.Client[*sql.Tx], job activate, users []string, dryRun bool) (due []string, err error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback() }() // of what is not committed
+	if _, err := tx.ExecContext(ctx, "UPDATE river_job SET state = 'available', finalized_at = NULL, max_attempts = attempt + $2"+
+		" WHERE queue = $1 AND NOT "+unfinished+" AND NOT "+settled, job.Task, maxAttempts); err != nil {
+		return nil, err
+	}
+	for batch := range slices.Chunk(users, 2000) {
+		jobs := make([]river.InsertManyParams, len(batch))
+		for i, id := range batch {
+			job.ID = id
+			jobs[i].Args = job
+		}
+		if _, err := client.InsertManyTx(ctx, tx, jobs); err != nil {
+			return nil, err
+		}
+	}
+	if dryRun {
+		return column(ctx, tx, "SELECT args ->> 'id' FROM river_job WHERE queue = $1 AND "+unfinished, job.Task)
+	}
+	return nil, tx.Commit()
+}
+
+// column is the first column of a query's result, sorted.
+func column(ctx context.Context, db interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}, query string, args ...any) (values []string, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // Err tells
+	for value := ""; err == nil && rows.Next(); values = append(values, value) {
+		err = rows.Scan(&value)
+	}
+	slices.Sort(values)
+	return values, errors.Join(err, rows.Err())
+}
+
+func (s *store) close() { _ = s.db.Close() }
