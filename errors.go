@@ -340,8 +340,11 @@ func (f foreign) Is(target error) bool {
 }
 
 func (f foreign) As(target any) bool {
-	_, isError := target.(**Error)
-	return !isError && errors.As(f.err(), target)
+	switch target.(type) {
+	case **Error, **MFARequiredError: // which has a session
+		return false
+	}
+	return errors.As(f.err(), target)
 }
 
 // causes are several causes of one error, on one line.

@@ -1069,3 +1069,26 @@ func TestTextOfABodyOrARedirectIsRedacted(t *testing.T) {
 		Do(t.Context(), flashback.Request{Method: "GET", Path: "/x", Query: url.Values{"code": {"hidden-value-1"}}}, nil)
 	assert.NotContains(t, err.Error(), "hidden-value-1")
 }
+
+// An errgroup ends the context of all calls with the error of one.
+func TestACauseThatSaysThatNothingWasSentIsAboutAnotherCall(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	w := newWire(t, func(req *http.Request) (*http.Response, error) {
+		cancel(fmt.Errorf("the breaker is open: %w", flashback.ErrNotSent)) // this one has been applied
+		return nil, context.Cause(req.Context())
+	})
+	_, err := w.client().Organization.Users.Activate(ctx, "user-1")
+	require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+	require.NotErrorIs(t, err, flashback.ErrNotSent)
+}
+
+func TestACauseHasNoSessionOfAnotherLogin(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(&flashback.Error{Err: &flashback.MFARequiredError{}})
+	_, err := newWire(t).client().Organization.Users.Activate(ctx, "user-1")
+	var mfa *flashback.MFARequiredError
+	require.ErrorIs(t, err, context.Canceled)
+	assert.NotErrorAs(t, err, &mfa)
+}

@@ -2,6 +2,7 @@ package flashback
 
 import (
 	"context"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,8 +47,10 @@ func (c caller) do(ctx context.Context, op *operation, in call.Input, body any) 
 	}
 	if body != nil {
 		var err error
-		if in.Body, err = json.Marshal(body); err == nil { // so that it ends
-			err = checkText(reflect.ValueOf(body))
+		if in.Body, err = json.Marshal(body); err != nil {
+			err = newForeign(err.Error(), err) // a MarshalJSON may fail with the error of another call
+		} else if err = checkText(reflect.ValueOf(body)); err == nil && !utf8.Valid(in.Body) {
+			err = errNotUTF8
 		}
 		if err != nil {
 			return call.Outcome{}, invalid(op.Name, in.ID, err)
@@ -102,19 +105,37 @@ func invisible(r rune) bool {
 	return !unicode.IsGraphic(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// checkText refuses what encoding/json would write as something else: text that is not
-// UTF-8, which would be a silent change of a password, and a [Secret].
+var errNotUTF8 = errors.New("a text is not valid UTF-8; convert it")
+
+// checkText refuses what encoding/json has written as something else: text that is not
+// UTF-8, which would be a silent change of a password, and a [Secret]. It looks where
+// encoding/json has, which ended: not into what encodes itself.
 func checkText(v reflect.Value) error {
-	if !v.IsValid() {
+	if !v.IsValid() || (v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface) && v.IsNil() {
 		return nil
 	}
 	if v.Type() == reflect.TypeFor[Secret]() {
 		return errors.New(`a Secret would be sent as "[redacted]"; use its Reveal`)
 	}
+	self := v
+	if v.Kind() != reflect.Pointer && v.CanAddr() {
+		self = v.Addr()
+	}
+	if self.CanInterface() {
+		switch by := self.Interface().(type) {
+		case json.Marshaler:
+			return nil
+		case encoding.TextMarshaler:
+			if text, err := by.MarshalText(); err != nil || !utf8.Valid(text) {
+				return errNotUTF8
+			}
+			return nil
+		}
+	}
 	switch v.Kind() { //nolint:exhaustive // All others have no text.
 	case reflect.String:
 		if !utf8.ValidString(v.String()) {
-			return errors.New("a text is not valid UTF-8; convert it")
+			return errNotUTF8
 		}
 	case reflect.Pointer, reflect.Interface:
 		return checkText(v.Elem())

@@ -101,7 +101,7 @@ func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 		s.caller.Token = func(ctx context.Context) (string, error) {
 			token, err := source(ctx)
 			if err != nil {
-				return "", fmt.Errorf("token source: %w", err)
+				return "", fmt.Errorf("token source: %w", attempt.Real(err))
 			}
 			if err := checkToken(token); err != nil {
 				return "", fmt.Errorf("token source: its token %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -219,4 +220,41 @@ func TestAResponseIsEmptiedByACallThatSendsNothing(t *testing.T) {
 	_, err := newWire(t).client().Organization.Users.Activate(flashback.WithResponse(t.Context(), &response), "")
 	require.Error(t, err)
 	assert.Equal(t, flashback.Response{}, response)
+}
+
+// node is a tree that encodes itself, without its parents.
+type node struct {
+	Parent *node
+	Name   string
+	Hidden flashback.Secret
+}
+
+func (n *node) MarshalJSON() ([]byte, error) {
+	if n.Name == "" {
+		return nil, fmt.Errorf("another call: %w", flashback.ErrOutcomeUnknown)
+	}
+	return []byte(`{"name":"` + n.Name + `"}`), nil
+}
+
+type code string
+
+func (c code) MarshalText() ([]byte, error) { return []byte(c), nil }
+
+func TestABodyMayEncodeItself(t *testing.T) {
+	t.Parallel()
+	do := func(w *wire, body any) error {
+		return w.client().Do(t.Context(), flashback.Request{Method: http.MethodPost, Path: "/things", Body: body}, nil)
+	}
+	tree := &node{Name: "child"}
+	tree.Parent = tree
+	require.NoError(t, do(newWire(t, says(200, `{"success":true}`)), tree))
+	require.NoError(t, do(newWire(t, says(200, `{"success":true}`)), []any{code("a"), (*node)(nil)}))
+	for _, bad := range []any{&node{Name: "\xff"}, code("\xff"), map[code]int{"\xff": 1}} {
+		err := do(newWire(t), bad)
+		require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+		require.ErrorContains(t, err, "UTF-8")
+	}
+	err := do(newWire(t), &node{})
+	require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+	require.NotErrorIs(t, err, flashback.ErrOutcomeUnknown)
 }

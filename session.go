@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/call"
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
 	"github.com/flashbacknetwork/flashback-go/internal/redact"
@@ -293,8 +294,11 @@ func (s *session) token(ctx context.Context) (string, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.tokens.alive() && run.err != nil {
+	switch {
+	case !s.tokens.alive() && run.err != nil:
 		return "", run.err
+	case s.tokens.Access == Secret{}: // a logout came in between
+		return "", noTokens()
 	}
 	return s.tokens.Access.Reveal(), nil
 }
@@ -345,7 +349,7 @@ func (s *session) renew(ctx context.Context, run *renewal) {
 func (s *session) refresh(ctx context.Context, kept Tokens) (Tokens, error) {
 	text := kept.Refresh.Reveal()
 	if text == "" {
-		return Tokens{}, &Error{Op: refreshTokens.Name, Err: causes{ErrSessionLost, errors.New("there is no refresh token")}}
+		return Tokens{}, noTokens()
 	}
 	outcome, err := s.caller.do(ctx, &refreshTokens, call.Input{Password: text}, refreshBody{text})
 	if err == nil {
@@ -406,7 +410,7 @@ func (s *session) change(ctx context.Context, op string, f func(kept Tokens) (To
 	var next Tokens
 	var failed error
 	own := s.current()
-	err := s.keep(ctx, own, func(kept Tokens) (Tokens, error) {
+	err := attempt.Real(s.keep(ctx, own, func(kept Tokens) (Tokens, error) {
 		if kept == (Tokens{}) {
 			kept = own
 		}
@@ -421,7 +425,7 @@ func (s *session) change(ctx context.Context, op string, f func(kept Tokens) (To
 			s.pending, s.spent = next, kept.Refresh
 		}
 		return next, failed
-	})
+	}))
 	switch {
 	case failed != nil:
 		return failed
@@ -438,10 +442,14 @@ func unchanged(kept Tokens) (Tokens, error) { return kept, nil }
 // waiting is the error of a caller who has waited in vain.
 func waiting(ctx context.Context) error {
 	err := causes{fmt.Errorf("waiting for the session's tokens: %w", ctx.Err())}
-	if cause := context.Cause(ctx); !errors.Is(ctx.Err(), cause) {
+	if cause := attempt.Real(context.Cause(ctx)); !errors.Is(ctx.Err(), cause) {
 		err = err.and(newForeign(cause.Error(), cause))
 	}
 	return &Error{Op: refreshTokens.Name, Err: err}
+}
+
+func noTokens() error {
+	return &Error{Op: refreshTokens.Name, Err: causes{ErrSessionLost, errors.New("there is no refresh token")}}
 }
 
 var errNoSession = errors.New("the session was made by neither Login nor Resume")

@@ -382,6 +382,40 @@ func TestNewTokensAreKeptBeforeTheyAreUsed(t *testing.T) {
 	})
 }
 
+// idle is a store that keeps nothing, and does not even ask for what to keep.
+type idle struct{}
+
+func (idle) Update(context.Context, func(flashback.Tokens) (flashback.Tokens, error)) error {
+	return nil
+}
+
+type nilError struct{ text string }
+
+func (e *nilError) Error() string { return e.text }
+
+func TestASessionWithoutTokensHandsOutNone(t *testing.T) {
+	t.Parallel()
+	b := withJane()
+	session, err := flashback.Login(t.Context(), "jane@example.com", flashback.NewSecret(password), b.Options(flashback.WithTokenStore(idle{}))...)
+	require.NoError(t, err)
+	token, err := session.Token(t.Context())
+	assert.Empty(t, token)
+	require.ErrorIs(t, err, flashback.ErrSessionLost)
+}
+
+func TestAnErrorThatIsANilPointerDoesNoHarm(t *testing.T) {
+	t.Parallel()
+	b := withJane()
+	_, err := flashback.Login(t.Context(), "jane@example.com", flashback.NewSecret(password), b.Options(flashback.OnRenew(
+		func(context.Context, flashback.Tokens) error { return (*nilError)(nil) },
+	))...)
+	require.ErrorContains(t, err, "nilError")
+	_, err = b.ClientWithToken("", flashback.WithTokenSource(
+		func(context.Context) (string, error) { return "", (*nilError)(nil) },
+	)).Organization.Users.Activate(t.Context(), "user-1")
+	require.ErrorContains(t, err, "nilError")
+}
+
 func TestPrintedTokensAreRefused(t *testing.T) {
 	t.Parallel()
 	printed := flashback.NewSecret(flashback.NewSecret("x").String())

@@ -79,7 +79,7 @@ func (s *Sender) Do(req *http.Request, maxBody int64, once bool) Result {
 		if resp != nil && resp.Body != nil {
 			_ = resp.Body.Close() // an error and a response: the error counts
 		}
-		result = Result{Err: err, Sent: w.sent(s.Transport, req, err)}
+		result = Result{Err: err, Sent: w.sent(s.Transport, req, err, Real(context.Cause(ctx)))}
 		result.Hopeless = !result.Sent && hopeless(err)
 	}
 	result.Repeated = w.repeated.Load()
@@ -194,8 +194,12 @@ func replayable(method string) bool {
 	return false
 }
 
-// sent tells whether a request that got no response may have been sent.
-func (w *watch) sent(transport http.RoundTripper, req *http.Request, err error) bool {
+// sent tells whether a request that got no response may have been sent. The error may be no
+// more than the cause of the context's end, which tells about another request, if any.
+func (w *watch) sent(transport http.RoundTripper, req *http.Request, err, cause error) bool {
+	if cause != nil && (errors.Is(cause, ErrNotSent) || neverSent(cause) || cause.Error() == notEstablished) {
+		return w.at.Load() == connected || w.at.Load() == untraced && !w.own
+	}
 	if errors.Is(err, ErrNotSent) {
 		return false
 	}

@@ -176,6 +176,41 @@ func TestAnAlertTellsWhetherARequestWasSent(t *testing.T) {
 	}
 }
 
+// A transport returns the cause of the context's end, which may be the error of another
+// request, as in an errgroup.
+func TestTheCauseOfAContextTellsNothingAboutTheRequest(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{
+		fmt.Errorf("another call: %w", attempt.ErrNotSent),
+		tls.AlertError(42),
+		x509.UnknownAuthorityError{},
+		&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
+		errNotEstablished,
+	} {
+		for name, tt := range map[string]struct {
+			trace       func(*httptrace.ClientTrace)
+			own, others bool
+		}{
+			"it traces nothing":     {func(*httptrace.ClientTrace) {}, false, true},
+			"it got no connection":  {func(trace *httptrace.ClientTrace) { trace.GetConn("h.example:443") }, false, false},
+			"it got a connection":   {func(trace *httptrace.ClientTrace) { trace.GotConn(httptrace.GotConnInfo{}) }, true, true},
+			"it used one once more": {func(trace *httptrace.ClientTrace) { trace.GotConn(httptrace.GotConnInfo{Reused: true}) }, true, true},
+		} {
+			for own, want := range map[bool]bool{true: tt.own, false: tt.others} {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				sender := attempt.Sender{Own: own, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+					tt.trace(httptrace.ContextClientTrace(req.Context()))
+					cancel(cause)
+					return nil, context.Cause(req.Context())
+				})}
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://h.example/", nil)
+				require.NoError(t, err)
+				assert.Equal(t, want, sender.Do(req, 1<<10, false).Sent, "%s, own %v, %v", name, own, cause)
+			}
+		}
+	}
+}
+
 var errNotEstablished = errors.New("http2: client conn could not be established")
 
 func TestATransportThatTracesIsBelieved(t *testing.T) {
