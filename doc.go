@@ -35,7 +35,7 @@
 // also through a proxy that repeats GET, PUT and DELETE. With a replica that lags or a
 // cache, every success is true. With others who change the same user, a definite failure
 // was not applied, and a success was so at some moment of the call. docs/verdicts.md has
-// the tables, and three gaps.
+// the tables, and the gaps.
 //
 // # What is not promised
 //

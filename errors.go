@@ -79,7 +79,7 @@ func kind(op *operation, r *call.Response) error {
 		return ErrRateLimited
 	case status < 100, status >= 500:
 		return ErrServer
-	case status < 400, !r.Envelope:
+	case status < 400, !r.Envelope && op.Method != http.MethodHead: // whose response has no body
 		return unexpected(op, r)
 	case status == http.StatusBadRequest, status == http.StatusUnprocessableEntity:
 		if status == http.StatusBadRequest && r.Known != nil {

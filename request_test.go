@@ -210,6 +210,9 @@ func TestAResponseToHEADHasNoBody(t *testing.T) {
 	var response flashback.Response
 	require.NoError(t, w.client().Do(flashback.WithResponse(t.Context(), &response), flashback.Request{Method: "HEAD", Path: "/x"}, nil))
 	assert.Equal(t, "7", response.Header.Get("X-Total"))
+
+	err := newWire(t, says(404, "")).client().Do(t.Context(), flashback.Request{Method: "HEAD", Path: "/x"}, nil)
+	require.ErrorIs(t, err, flashback.ErrNotFound)
 }
 
 func TestAResponseIsEmptiedByACallThatSendsNothing(t *testing.T) {

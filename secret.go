@@ -1,7 +1,11 @@
 package flashback
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"sync"
 
 	"github.com/flashbacknetwork/flashback-go/internal/redact"
@@ -15,18 +19,32 @@ type Secret struct {
 	masked string
 }
 
-// mask is this process's own.
-var mask = sync.OnceValue(func() []byte {
-	m := make([]byte, 64)
-	_, _ = rand.Read(m) // it never fails
-	return m
+// key is this process's own.
+var key = sync.OnceValue(func() []byte {
+	k := make([]byte, 32)
+	_, _ = rand.Read(k) // it never fails
+	return k
 })
 
+// masked is the text, encrypted with an IV of its own, which is in front: what is known of
+// one text tells nothing about another.
 func masked(text string) string {
-	b := []byte(text)
-	for i, m := 0, mask(); i < len(b); i++ {
-		b[i] ^= m[i%len(m)]
+	if text == "" {
+		return ""
 	}
+	mac := hmac.New(sha256.New, key())
+	_, _ = mac.Write([]byte(text)) // it never fails
+	iv := mac.Sum(nil)[:aes.BlockSize]
+	return string(iv) + crypt(iv, text)
+}
+
+func crypt(iv []byte, text string) string {
+	block, err := aes.NewCipher(key())
+	if err != nil {
+		panic(err) // of another length than a key's
+	}
+	b := []byte(text)
+	cipher.NewCTR(block, iv).XORKeyStream(b, b)
 	return string(b)
 }
 
@@ -34,7 +52,12 @@ func masked(text string) string {
 func NewSecret(text string) Secret { return Secret{masked(text)} }
 
 // Reveal returns the text.
-func (s Secret) Reveal() string { return masked(s.masked) }
+func (s Secret) Reveal() string {
+	if s.masked == "" {
+		return ""
+	}
+	return crypt([]byte(s.masked[:aes.BlockSize]), s.masked[aes.BlockSize:])
+}
 
 func (Secret) String() string { return redact.Mark }
 

@@ -478,3 +478,21 @@ func BenchmarkAHostileBody(b *testing.B) {
 		})
 	}
 }
+
+// A printer that looks into everything shows how two texts are kept.
+func TestAKnownTextTellsNothingAboutAnother(t *testing.T) {
+	t.Parallel()
+	kept := func(text string) string {
+		return fmt.Sprintf("%+v", struct{ s flashback.Secret }{flashback.NewSecret(text)})
+	}
+	a, b := kept(strings.Repeat("a", 40)), kept(strings.Repeat("a", 40)+"b")
+	same := 0
+	for i := range min(len(a), len(b)) {
+		if a[i] == b[i] {
+			same++
+		}
+	}
+	assert.Less(t, same, 20, "%q %q", a, b)
+	assert.Equal(t, flashback.NewSecret("x"), flashback.NewSecret("x"))
+	assert.Equal(t, flashback.Secret{}, flashback.NewSecret(""))
+}

@@ -15,7 +15,6 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/call"
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
-	"github.com/flashbacknetwork/flashback-go/internal/redact"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
@@ -228,11 +227,14 @@ func Resume(ctx context.Context, tokens Tokens, opts ...Option) (*Session, error
 	if err := s.change(ctx, "Resume", unchanged); err != nil {
 		return nil, err
 	}
-	switch kept := s.current(); {
-	case kept.Refresh == (Secret{}) && kept.Access == (Secret{}):
+	kept := s.current()
+	if kept.Refresh == (Secret{}) && kept.Access == (Secret{}) {
 		return nil, invalid("Resume", "", errors.New("there are no tokens; log in first"))
-	case kept.Refresh.Reveal() == redact.Mark, kept.Access.Reveal() == redact.Mark:
-		return nil, invalid("Resume", "", errors.New("a token is a Secret that was printed; keep what its Reveal returns"))
+	}
+	for name, token := range map[string]Secret{"access": kept.Access, "refresh": kept.Refresh} {
+		if err := checkToken(token.Reveal()); err != nil && token != (Secret{}) {
+			return nil, invalid("Resume", "", fmt.Errorf("the %s token %w", name, err))
+		}
 	}
 	return &Session{func() *session { return s }}, nil
 }
@@ -320,8 +322,10 @@ func (s *session) source(ctx context.Context) (string, error) {
 func (s *session) renew(ctx context.Context, run *renewal) {
 	ctx, cancel := context.WithTimeout(WithResponse(ctx, nil), renewalTimeout) // whose response is the caller's own
 	defer cancel()
+	err := error(&Error{Op: refreshTokens.Name, Err: errors.New("the token store has ended the goroutine")}) // with runtime.Goexit
+	defer func() { s.renewed(run, err) }()
 	own := s.current()
-	err := s.change(ctx, refreshTokens.Name, func(kept Tokens) (Tokens, error) {
+	err = s.change(ctx, refreshTokens.Name, func(kept Tokens) (Tokens, error) {
 		switch {
 		case kept.Access != own.Access && kept.alive():
 			return kept, nil // another session has renewed them
@@ -336,6 +340,16 @@ func (s *session) renew(ctx context.Context, run *renewal) {
 		}
 		return next, err
 	})
+	var failed *Error
+	if errors.As(err, &failed) && errors.Is(err, context.DeadlineExceeded) { // the renewal's deadline is not the caller's
+		inner := *failed
+		inner.Err = foreignDeadline{failed.Err}
+		err = &inner
+	}
+}
+
+// renewed tells all callers that a renewal has ended.
+func (s *session) renewed(run *renewal, err error) {
 	s.mu.Lock()
 	now := time.Now()
 	if run.err = err; err != nil || !s.renewAt.IsZero() && s.renewAt.Before(now) {
@@ -344,6 +358,15 @@ func (s *session) renew(ctx context.Context, run *renewal) {
 	s.running = nil
 	s.mu.Unlock()
 	close(run.done)
+}
+
+// foreignDeadline is an error that does not match the deadline in it.
+type foreignDeadline struct{ err error }
+
+func (f foreignDeadline) Error() string { return f.err.Error() }
+
+func (f foreignDeadline) Is(target error) bool {
+	return target != context.DeadlineExceeded && errors.Is(f.err, target)
 }
 
 func (s *session) refresh(ctx context.Context, kept Tokens) (Tokens, error) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -416,14 +417,49 @@ func TestAnErrorThatIsANilPointerDoesNoHarm(t *testing.T) {
 	require.ErrorContains(t, err, "nilError")
 }
 
-func TestPrintedTokensAreRefused(t *testing.T) {
+func TestTokensThatCanNotBeSentAreNotResumed(t *testing.T) {
 	t.Parallel()
-	printed := flashback.NewSecret(flashback.NewSecret("x").String())
-	for _, tokens := range []flashback.Tokens{{Access: printed}, {Refresh: printed}} {
-		_, err := flashback.Resume(t.Context(), tokens)
-		require.ErrorIs(t, err, flashback.ErrInvalidArgument)
-		require.ErrorContains(t, err, "Reveal")
+	for text, says := range map[string]string{"[redacted]": "Reveal", "token-1\n": "TrimSpace", "Bearer token-1": "Bearer"} {
+		token := flashback.NewSecret(text)
+		for _, tokens := range []flashback.Tokens{{Access: token}, {Refresh: token}} {
+			_, err := flashback.Resume(t.Context(), tokens)
+			require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+			require.ErrorContains(t, err, says)
+		}
 	}
+}
+
+func TestTheDeadlineOfARenewalIsNotTheCallers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := withJane()
+		session, _ := logIn(t, b)
+		<-time.After(2 * time.Hour)
+		b.Decide(func(*http.Request) flashbacktest.Fault {
+			return flashbacktest.Fault{Status: 503, Header: http.Header{"Retry-After": {"50"}}}
+		})
+		_, err := session.Token(context.Background())
+		require.ErrorIs(t, err, flashback.ErrServer)
+		require.NotErrorIs(t, err, context.DeadlineExceeded)
+		asError(t, err)
+	})
+}
+
+func TestAStoreThatEndsItsGoroutineKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := withJane()
+		kept := 0
+		session, _ := logIn(t, b, flashback.OnRenew(func(context.Context, flashback.Tokens) error {
+			if kept++; kept > 1 {
+				runtime.Goexit() // as t.FailNow does
+			}
+			return nil
+		}))
+		<-time.After(2 * time.Hour)
+		_, err := session.Token(t.Context())
+		require.ErrorContains(t, err, "ended the goroutine")
+	})
 }
 
 func TestASessionIsResumedFromARefreshTokenAlone(t *testing.T) {
