@@ -343,7 +343,7 @@ func (s *session) renew(ctx context.Context, run *renewal) {
 	var failed *Error
 	if errors.As(err, &failed) && errors.Is(err, context.DeadlineExceeded) { // the renewal's deadline is not the caller's
 		inner := *failed
-		inner.Err = foreignDeadline{failed.Err}
+		inner.Err = renewalError{failed.Err}
 		err = &inner
 	}
 }
@@ -360,12 +360,12 @@ func (s *session) renewed(run *renewal, err error) {
 	close(run.done)
 }
 
-// foreignDeadline is an error that does not match the deadline in it.
-type foreignDeadline struct{ err error }
+// renewalError is that of a renewal, whose deadline is not the caller's.
+type renewalError struct{ err error }
 
-func (f foreignDeadline) Error() string { return f.err.Error() }
+func (f renewalError) Error() string { return f.err.Error() }
 
-func (f foreignDeadline) Is(target error) bool {
+func (f renewalError) Is(target error) bool {
 	return target != context.DeadlineExceeded && errors.Is(f.err, target)
 }
 

@@ -441,7 +441,7 @@ func TestTheDeadlineOfARenewalIsNotTheCallers(t *testing.T) {
 		_, err := session.Token(context.Background())
 		require.ErrorIs(t, err, flashback.ErrServer)
 		require.NotErrorIs(t, err, context.DeadlineExceeded)
-		asError(t, err)
+		assert.Equal(t, "user.refresh", asError(t, err).Op)
 	})
 }
 
