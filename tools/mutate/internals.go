@@ -89,6 +89,8 @@ var internals = slices.Concat(
 		{"a read-back that tells nothing is not heard", "s.reading != Unread && s.reading != Unreadable", "s.reading != Unread"},
 	}...),
 	in("internal/attempt/attempt.go", [][3]string{
+		{"a cause tells nothing about the request", "if cause != nil && (errors.Is(cause", "if false && (errors.Is(cause"},
+		{"a cause does not hide what was traced", "return w.at.Load() == connected || w.at.Load() == untraced && !w.own", "return true"},
 		{"an attempt has a timeout", "if s.Timeout > 0 {", "if false {"},
 		{"a timeout of 0 is none", "if s.Timeout > 0 {", "if true {"},
 		{"what is for once is stopped", "\tif once {", "\tif false {"},
@@ -207,7 +209,7 @@ var internals = slices.Concat(
 		{"a password is a secret", "run.secrets.AddPassword(in.Password)", "_ = in.Password"},
 		{"a context that ends during a wait is the reason", "if c.next.waiting {\n\t\tc.stop(c.ended())", "if false {\n\t\tc.stop(c.ended())"},
 		{"a call that was ended is not read back", "&& !slices.ContainsFunc(c.outcome.Reasons, Reason.endsAll) {", "&& (true || slices.ContainsFunc(c.outcome.Reasons, Reason.endsAll)) {"},
-		{"the last attempt is read back", "if c.outcome.Reasons == nil && c.state.Next() == verdict.LookBack {", "if false {"},
+		{"the last attempt is read back", "\tif c.state.Next() == verdict.LookBack && !slices", "\tif false && !slices"},
 		{"a call gives back what it took", "\tc.giveBack()\n", "\n"},
 		{"the wait comes before the read-back", "if c.next.waiting && !sleep(", "if c.state.Next() == verdict.LookBack {\n\t\tc.lookBack()\n\t}\n\tif c.next.waiting && !sleep("},
 		{"a call waits for its turn", "if !c.awaitTurn() {", "if false {"},
