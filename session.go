@@ -405,6 +405,10 @@ func (e *Error) refused() bool {
 func (s *session) granted(o *call.Outcome, old Tokens) Tokens {
 	g, _ := o.Found.(*grant)
 	now := time.Now()
+	server := now
+	if date, err := http.ParseTime(o.Response.Header.Get("Date")); err == nil {
+		server = date
+	}
 	next := Tokens{Access: NewSecret(g.access), Refresh: old.Refresh, ID: old.ID, BaseURL: s.baseURL}
 	if g.refresh != "" {
 		next.Refresh = NewSecret(g.refresh)
@@ -412,7 +416,7 @@ func (s *session) granted(o *call.Outcome, old Tokens) Tokens {
 	if g.id != "" {
 		next.ID = g.id
 	}
-	if lifetime := g.lifetime(s.caller().Clock.Now()); lifetime > 0 {
+	if lifetime := g.lifetime(server); lifetime > 0 {
 		next.ExpiresAt = now.Add(lifetime)
 	}
 	return next

@@ -683,8 +683,11 @@ func TestWhenATokenEnds(t *testing.T) {
 					}
 					body := `{"id":"jane"}`
 					switch r.URL.Path {
-					case refreshPath:
-						renewals++
+					case "/mfa/status":
+					case "/user/login", refreshPath:
+						if r.URL.Path == refreshPath {
+							renewals++
+						}
 						access, expiresAt := fmt.Sprintf("token-%d", renewals), ""
 						if tt.claims != "" {
 							access = jwt(strings.Split(fill(tt.claims), "%!")[0])
@@ -709,6 +712,9 @@ func TestWhenATokenEnds(t *testing.T) {
 				require.NoError(t, err)
 				require.NoError(t, see(t.Context(), client))
 				ends := session.Tokens().ExpiresAt
+				other, err := flashback.Login(t.Context(), "jane@example.com", flashback.NewSecret("p"), opt)
+				require.NoError(t, err)
+				assert.Equal(t, ends, other.Tokens().ExpiresAt, "a login's token")
 				if tt.want == unknown {
 					assert.Zero(t, ends)
 					<-time.After(10 * time.Hour)

@@ -30,9 +30,6 @@ func (c *Clock) observe(h http.Header, came time.Time) {
 	c.known, c.ahead = true, date.Sub(came)
 }
 
-// Now is what the server's clock shows.
-func (c *Clock) Now() time.Time { return c.at(time.Now(), nil, time.Time{}) }
-
 // at is what the server's clock showed when ours showed t: what a read-back's Date says, or
 // other responses, whichever is later. An old state passes for a new one only by a clock that
 // is behind.
