@@ -164,15 +164,12 @@ type watch struct {
 
 func (w *watch) hooks() *httptrace.ClientTrace {
 	w.trace.GetConn = func(string) {
-		// Over HTTP/1, net/http sends a POST, a PUT or a DELETE again if, and only if, nothing
-		// was written of it. Over HTTP/2 it also does if the server reset the stream, and
-		// another transport may do as it likes.
-		if w.at.Load() != connected || w.own && !w.replays && !w.http2.Load() {
+		if w.at.Load() != connected || w.unprocessed() {
 			w.at.Store(connecting)
 		}
 	}
 	w.trace.GotConn = func(info httptrace.GotConnInfo) {
-		if w.at.Swap(connected) == connected {
+		if w.at.Swap(connected) == connected && !w.unprocessed() {
 			w.repeated.Store(true)
 			if w.abort != nil {
 				w.abort(errSentTwice)
@@ -183,6 +180,13 @@ func (w *watch) hooks() *httptrace.ClientTrace {
 		w.http2.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
 	}
 	return &w.trace
+}
+
+// unprocessed tells whether a request that gets a second connection was certainly not processed on the first. Over HTTP/1,
+// net/http sends a POST, a PUT or a DELETE again if, and only if, nothing was written of it; over HTTP/2, if the server
+// refused its stream or said by GOAWAY that it stopped before. Another transport may do as it likes.
+func (w *watch) unprocessed() bool {
+	return w.own && !w.replays && !(w.http2.Load() && resendsReset)
 }
 
 // replayable tells whether net/http takes a request for one that changes nothing.

@@ -14,7 +14,9 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -248,7 +250,7 @@ func TestATransportThatTracesIsBelieved(t *testing.T) {
 					return nil, tt.err
 				}), own)
 				assert.Equal(t, want, fateOf(r))
-				assert.Equal(t, tt.repeated, r.Repeated)
+				assert.Equal(t, tt.repeated && !own, r.Repeated)
 			})
 		}
 	}
@@ -283,6 +285,9 @@ type h2 struct{ net.Conn }
 
 func (h2) ConnectionState() tls.ConnectionState { return tls.ConnectionState{NegotiatedProtocol: "h2"} }
 
+// resendsReset says that net/http sends a request again whose stream was reset with PROTOCOL_ERROR.
+var resendsReset = strings.HasPrefix(runtime.Version(), "go1.26")
+
 func TestOurOwnTransportsSecondConnectionIsARepetitionWhereNetHTTPSendsAgain(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -292,8 +297,9 @@ func TestOurOwnTransportsSecondConnectionIsARepetitionWhereNetHTTPSendsAgain(t *
 	}{
 		{"a POST over HTTP/1, of which nothing was written", http.MethodPost, nil, false},
 		{"a DELETE over HTTP/1, of which nothing was written", http.MethodDelete, nil, false},
-		{"a POST over HTTP/2, whose stream may have been reset", http.MethodPost, h2{}, true},
+		{"a POST over HTTP/2, whose stream was refused, or reset with Go 1.26", http.MethodPost, h2{}, resendsReset},
 		{"a GET over HTTP/1, whose connection may have broken", http.MethodGet, nil, true},
+		{"a GET over HTTP/2, whose connection may have broken", http.MethodGet, h2{}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -310,6 +316,33 @@ func TestOurOwnTransportsSecondConnectionIsARepetitionWhereNetHTTPSendsAgain(t *
 			assert.Equal(t, tt.repeated, s.Do(req, maxBody, false).Repeated)
 		})
 	}
+}
+
+// A server that takes few streams at a time refuses others, and net/http sends them again. With Go 1.26 nothing tells
+// that this is why.
+func TestAStreamThatIsRefusedWasNotSent(t *testing.T) {
+	t.Parallel()
+	if resendsReset {
+		t.Skip("Go 1.27 and later")
+	}
+	var requests atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }))
+	server.EnableHTTP2 = true
+	server.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 5}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	s := attempt.Sender{Own: true, Transport: server.Client().Transport}
+	const crowd = 50
+	var all sync.WaitGroup
+	for range crowd {
+		all.Go(func() {
+			r := s.Do(post(t, server.URL), maxBody, true)
+			assert.NoError(t, r.Err)
+			assert.False(t, r.Repeated)
+		})
+	}
+	all.Wait()
+	assert.EqualValues(t, crowd, requests.Load())
 }
 
 func TestTheLengthOfAResponseToHEADIsNotItsOwn(t *testing.T) {
