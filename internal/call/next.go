@@ -140,7 +140,7 @@ func (c *call) awaitTurn() bool {
 	}
 	var closed *throttle.ClosedError
 	if !errors.As(err, &closed) {
-		if waited := time.Since(begun); waited > 0 && errors.Is(err, context.DeadlineExceeded) {
+		if _, queued := errors.AsType[*throttle.QueueError](err); queued && errors.Is(err, context.DeadlineExceeded) {
 			c.stop(Reason{Why: RateLimited, Text: "its turn did not come in time"})
 		}
 		c.stop(c.ended())

@@ -416,6 +416,18 @@ func TestADeadlineThatPassesInTheQueueIsToldAsARateLimit(t *testing.T) {
 	})
 }
 
+func TestADeadlineThatWasOverBeforeIsNoRateLimit(t *testing.T) {
+	t.Parallel()
+	c, s := newClient(says(200))
+	ctx, cancel := context.WithTimeout(t.Context(), -1)
+	defer cancel()
+	for range 10 { // fake time would hide how long it takes to find out
+		got := do(ctx, c, &change)
+		assert.Equal(t, []call.Why{call.ContextEnded}, why(&got))
+	}
+	assert.Empty(t, s.at)
+}
+
 func TestWithoutThrottlingEachCallWaitsForItself(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

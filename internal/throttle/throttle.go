@@ -73,9 +73,16 @@ type ClosedError struct {
 
 func (e *ClosedError) Error() string { return fmt.Sprintf("rate limited for %v more", e.For) }
 
+// A QueueError is the error of a context that ended in the queue.
+type QueueError struct{ Err error }
+
+func (e *QueueError) Error() string { return "in the queue of a rate limit: " + e.Err.Error() }
+
+func (e *QueueError) Unwrap() error { return e.Err }
+
 // Wait returns when the call may send its next request. Accepted or Refused must be told of its response. It fails with a *ClosedError, at
 // once or as soon as it is so, where no request may go out for longer than most, or before the deadline of ctx. It
-// fails with the error of ctx when that ends.
+// fails with the error of ctx if that has ended, and with a *QueueError when it ends.
 func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass, error) {
 	if p.order == 0 {
 		p.order = t.calls.Add(1)
@@ -107,7 +114,7 @@ func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass
 		case <-due:
 		case <-w.look:
 		case <-ctx.Done():
-			return Pass{}, ctx.Err()
+			return Pass{}, &QueueError{ctx.Err()}
 		}
 	}
 }
