@@ -197,11 +197,16 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // Is matches [ErrOutcomeUnknown].
 func (e *Error) Is(target error) bool {
-	return target == ErrOutcomeUnknown && e.OutcomeUnknown
+	return e != nil && e.OutcomeUnknown && target == ErrOutcomeUnknown
 }
 
 // fields are what logs and JSON show of an error: keys that stay, and neither its header
@@ -223,6 +228,9 @@ type fields struct {
 }
 
 func (e *Error) fields() fields {
+	if e == nil {
+		e = new(Error)
+	}
 	return fields{
 		e.Op, line(e.ID, 1000), e.Error(), e.StatusCode, line(e.Message, 1000), line(e.Code, 1000), e.Method, line(e.URL, 1000), line(e.RequestID, 1000),
 		e.RetryAfter.Seconds(), e.Throttled.Seconds(), e.Attempts, e.OutcomeUnknown,
@@ -269,7 +277,7 @@ func failure(op *operation, id string, o *call.Outcome) *Error {
 		e.RequestID = call.RequestID(r.Header)
 	}
 	for _, r := range o.Reasons {
-		if r.Why == call.NetworkFailed && o.Verdict == verdict.Failure && errors.Is(r.Err, ErrNotSent) {
+		if r.Why == call.NetworkFailed && o.Verdict == verdict.Failure && o.Response == nil && errors.Is(r.Err, ErrNotSent) {
 			all = all.and(ErrNotSent) // no attempt was
 		}
 		if r.Why == call.RateLimited && slices.Contains(all, ErrRateLimited) {

@@ -1036,6 +1036,27 @@ func TestOddErrorsOfTheCallersCodeDoNotPanic(t *testing.T) {
 	assert.False(t, (*flashback.User)(nil).Deleted())
 }
 
+func TestANilErrorDoesNotPanic(t *testing.T) {
+	t.Parallel()
+	var e *flashback.Error
+	assert.NotErrorIs(t, e, flashback.ErrOutcomeUnknown) //nolint:testifylint // It must not panic.
+	require.NoError(t, e.Unwrap())
+	assert.NotPanics(t, func() { e.LogValue() })
+	_, err := e.MarshalJSON()
+	require.NoError(t, err)
+	assert.Empty(t, (*flashback.UserList)(nil).Deleted())
+	assert.Empty(t, flashback.RefusedToken(nil)) //nolint:staticcheck // It must not panic.
+}
+
+func TestWhatGotAResponseWasSent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, err := newWire(t, says(429, ""), fails(flashback.ErrNotSent)).client(flashback.WithMaxRetries(1)).Organization.Users.Activate(t.Context(), "user-1")
+		require.NotErrorIs(t, err, flashback.ErrNotSent)
+		require.ErrorIs(t, err, flashback.ErrRateLimited)
+	})
+}
+
 func TestATransportThatHasNotSentMatchesErrNotSent(t *testing.T) {
 	t.Parallel()
 	open := fmt.Errorf("circuit open: %w", flashback.ErrNotSent)

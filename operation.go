@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/redact"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
@@ -105,7 +106,10 @@ func invisible(r rune) bool {
 	return !unicode.IsGraphic(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-var errNotUTF8 = errors.New("a text is not valid UTF-8; convert it")
+var (
+	errNotUTF8 = errors.New("a text is not valid UTF-8; convert it")
+	errSecret  = errors.New(`a Secret would be sent as "[redacted]"; use its Reveal`)
+)
 
 // checkText refuses what encoding/json has written as something else: text that is not
 // UTF-8, which would be a silent change of a password, and a [Secret]. It looks where
@@ -115,7 +119,7 @@ func checkText(v reflect.Value) error {
 		return nil
 	}
 	if v.Type() == reflect.TypeFor[Secret]() {
-		return errors.New(`a Secret would be sent as "[redacted]"; use its Reveal`)
+		return errSecret
 	}
 	self := v
 	if v.Kind() != reflect.Pointer && v.CanAddr() {
@@ -126,8 +130,12 @@ func checkText(v reflect.Value) error {
 		case json.Marshaler:
 			return nil
 		case encoding.TextMarshaler:
-			if text, err := by.MarshalText(); err != nil || !utf8.Valid(text) {
+			text, err := by.MarshalText()
+			switch {
+			case err != nil, !utf8.Valid(text):
 				return errNotUTF8
+			case string(text) == redact.Mark: // a pointer to it, or what it is embedded in
+				return errSecret
 			}
 			return nil
 		}

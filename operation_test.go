@@ -198,6 +198,25 @@ func TestTheUserAgentNamesTheProductFirst(t *testing.T) {
 	assert.Equal(t, []string{"acme-admin/1.4 flashback-go/" + flashback.Version}, w.sent()[0].Header["User-Agent"])
 }
 
+func TestACookieIsShownNowhere(t *testing.T) {
+	t.Parallel()
+	const old, fresh = "cookie-of-a-jar-1", "cookie-of-a-response-2"
+	echo := `{"success":false,"message":"the cookie ` + old + ` is now ` + fresh + `"}`
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	base, err := url.Parse(flashback.DefaultBaseURL)
+	require.NoError(t, err)
+	jar.SetCookies(base, []*http.Cookie{{Name: "session", Value: old, Path: "/"}})
+	w := newWire(t, says(403, echo, "X-Echo", old, "Set-Cookie", "session="+fresh))
+	_, err = w.client(flashback.WithHTTPClient(&http.Client{Transport: w.transport, Jar: jar})).Organization.Users.Get(t.Context(), "user-1")
+	e := asError(t, err)
+	for _, cookie := range []string{old, fresh} {
+		assert.NotContains(t, e.Error(), cookie)
+		assert.NotContains(t, string(e.Body), cookie)
+		assert.NotContains(t, fmt.Sprint(e.Header), cookie)
+	}
+}
+
 func TestTheCookiesOfAJarAreSentOnceWithEachAttempt(t *testing.T) {
 	t.Parallel()
 	w := newWire(t,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -59,8 +60,18 @@ func (c *Client) Do(ctx context.Context, req Request, into any) error {
 	if err != nil {
 		return err
 	}
-	if outcome.Found != nil && into != nil {
-		reflect.ValueOf(into).Elem().Set(reflect.ValueOf(outcome.Found).Elem())
+	if outcome.Found == nil || into == nil {
+		return nil
+	}
+	if target := reflect.ValueOf(into).Elem(); target.IsZero() {
+		target.Set(reflect.ValueOf(outcome.Found).Elem())
+		return nil
+	}
+	if json.Unmarshal(outcome.Response.Body, into) != nil { // what into has may take less than a new one; the error may quote a secret
+		return &Error{
+			Op: op.Name, StatusCode: outcome.Response.Status, Attempts: outcome.Attempts, OutcomeUnknown: op.Rule.Repeat != verdict.Safe,
+			Err: fmt.Errorf("%w: it does not fit what the %T has", ErrUnexpectedResponse, into),
+		}
 	}
 	return nil
 }
@@ -90,6 +101,11 @@ func (r *Request) operation(into any) (*operation, error) {
 	path, err := r.path()
 	if err != nil {
 		return nil, err
+	}
+	switch r.Body.(type) {
+	case json.Marshaler:
+	case io.Reader, []byte:
+		return nil, fmt.Errorf("the body is encoded as JSON, and a %T is none; give a value, or a json.RawMessage", r.Body)
 	}
 	target := reflect.TypeOf(into)
 	if target != nil && (target.Kind() != reflect.Pointer || reflect.ValueOf(into).IsNil()) {

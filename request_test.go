@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -141,6 +142,10 @@ func TestWhatDoCannotUseIsRefusedAndNothingIsSent(t *testing.T) {
 		"a body that is no JSON":     {get(func(r *flashback.Request) { r.Body = func() {} }), nil, "json"},
 		"a text that is not UTF-8":   {get(func(r *flashback.Request) { r.Body = map[string]any{"a": []any{"\xff"}} }), nil, "UTF-8"},
 		"a Secret in the body":       {get(func(r *flashback.Request) { r.Body = []any{flashback.NewSecret("x")} }), nil, "Reveal"},
+		"a pointer to a Secret":      {get(func(r *flashback.Request) { r.Body = map[string]any{"p": new(flashback.NewSecret("x"))} }), nil, "Reveal"},
+		"what a Secret is within":    {get(func(r *flashback.Request) { r.Body = struct{ flashback.Secret }{flashback.NewSecret("x")} }), nil, "Reveal"},
+		"a reader for a body":        {get(func(r *flashback.Request) { r.Body = strings.NewReader("{}") }), nil, "json.RawMessage"},
+		"bytes for a body":           {get(func(r *flashback.Request) { r.Body = []byte("{}") }), nil, "json.RawMessage"},
 		"an unknown kind of Repeat":  {get(func(r *flashback.Request) { r.Repeat = 9 }), nil, "Safe"},
 		"an unnamed segment":         {get(func(r *flashback.Request) { r.Path = "/{}" }), nil, "{} has no value"},
 		"a control in the path":      {get(func(r *flashback.Request) { r.Path = "/a\x00" }), nil, "segment"},
@@ -157,6 +162,45 @@ func TestWhatDoCannotUseIsRefusedAndNothingIsSent(t *testing.T) {
 			assert.Empty(t, w.sent())
 		})
 	}
+}
+
+func TestDoFillsWhatIsThereAsEncodingJSONDoes(t *testing.T) {
+	t.Parallel()
+	const body = "\xef\xbb\xbf" + `{"success":true,"data":{"id":"user-1"}}`
+	type user struct{ ID string }
+	do := func(method string, into any) error {
+		return newWire(t, says(200, body)).client().Do(t.Context(), flashback.Request{Method: method, Path: "/x"}, into)
+	}
+	var within user
+	require.NoError(t, do("GET", &struct{ Data any }{&within}))
+	assert.Equal(t, user{"user-1"}, within)
+
+	var pointed user
+	require.NoError(t, do("GET", &struct{ Data *user }{&pointed}))
+	assert.Equal(t, user{"user-1"}, pointed)
+
+	preset := struct {
+		Data  user
+		Limit int
+	}{Limit: 7}
+	require.NoError(t, do("GET", &preset))
+	assert.Equal(t, "user-1", preset.Data.ID)
+	assert.Equal(t, 7, preset.Limit)
+
+	number := 1
+	for method, unknown := range map[string]bool{"GET": false, "POST": true} {
+		err := do(method, &struct{ Data any }{&number}) // which only that value can't take
+		require.ErrorIs(t, err, flashback.ErrUnexpectedResponse)
+		assert.Equal(t, unknown, asError(t, err).OutcomeUnknown)
+	}
+}
+
+func TestDoTakesASuccessThatIsNoBooleanForAnyOtherKey(t *testing.T) {
+	t.Parallel()
+	var counts struct{ Success, Failed int }
+	w := newWire(t, says(200, `{"success":3,"failed":1}`))
+	require.NoError(t, w.client().Do(t.Context(), flashback.Request{Method: "POST", Path: "/x"}, &counts))
+	assert.Equal(t, 3, counts.Success)
 }
 
 func TestDoTellsWhatDoesNotFit(t *testing.T) {
@@ -185,6 +229,16 @@ func TestDoTellsWhatDoesNotFit(t *testing.T) {
 	}
 	w := newWire(t, says(200, `{"anything":true}`))
 	require.NoError(t, w.client().Do(t.Context(), flashback.Request{Method: "POST", Path: "/x"}, nil), "any success will do")
+}
+
+func TestTheValuesOfAQueryAreNotInATransportsError(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(req *http.Request) (*http.Response, error) {
+		return nil, &url.Error{Op: "Get", URL: req.URL.String(), Err: io.EOF}
+	})
+	err := w.client(flashback.WithMaxRetries(0)).Do(t.Context(), flashback.Request{Method: "GET", Path: "/x", Query: url.Values{"pin": {"4711"}}}, nil)
+	require.ErrorContains(t, err, "EOF")
+	assert.NotContains(t, err.Error(), "4711")
 }
 
 func TestTheValuesOfAQueryAreNowhere(t *testing.T) {

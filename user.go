@@ -174,7 +174,7 @@ func readList(body []byte, _ *call.Input) (any, error) {
 	if jsonvalue.Kind(data) != '[' {
 		return nil, errors.New("no list in its data")
 	}
-	list.Users = make([]User, 0, min(max(0, list.Total), len(data)/len(`{"id":"x"},`)))
+	list.Users = make([]User, 0, min(max(0, list.Total), len(data)/200)) // bytes: few users are shorter
 	for element := range jsonvalue.Elements(data) {
 		user := userOf(element)
 		if user.ID == "" {
@@ -194,9 +194,12 @@ func readCreated(body []byte, in *call.Input) (any, error) {
 	}
 	list, _ := found.(*UserList)
 	wanted, _ := in.Wanted.(*User)
-	for i := range list.Users {
+	i := -1
+	for element := range jsonvalue.Elements(member(body, "data")) {
+		i++
 		if u := &list.Users[i]; sameEmail(u.Email, wanted.Email) {
-			if u.Deleted() || u.Name != wanted.Name || u.LastName != wanted.LastName || u.role() != wanted.role() {
+			role := string(member(element, "orgRole"))
+			if odd := u.OrgRole == nil && role != "" && role != "null"; odd || u.Deleted() || u.Name != wanted.Name || u.LastName != wanted.LastName || u.role() != wanted.role() {
 				return otherUser{}, nil
 			}
 			return u, nil
@@ -276,6 +279,9 @@ type UserList struct {
 
 // Deleted returns the soft-deleted users of the list.
 func (l *UserList) Deleted() []User {
+	if l == nil {
+		return nil
+	}
 	var deleted []User
 	for _, u := range l.Users {
 		if u.Deleted() {

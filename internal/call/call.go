@@ -108,7 +108,7 @@ func (c *call) prepare(req *http.Request) error {
 	if c.state.Next() == verdict.LookBack {
 		c.lookBack()
 	}
-	if c.state.Next() == verdict.Stop && c.outcome.Attempts > 0 || !c.asked && !c.askToken(c.ctx) {
+	if c.state.Next() == verdict.Stop && c.outcome.Attempts > 0 || len(c.outcome.Reasons) > 0 || !c.asked && !c.askToken(c.ctx) {
 		return errStop
 	}
 	req.Header = http.Header{} // an empty one, because http.Client copies what is in it, for redirects
@@ -120,6 +120,9 @@ func (c *call) attempt(req *http.Request) (*http.Response, error) {
 	if c.ctx.Err() != nil {
 		c.stop(c.ended())
 		return nil, errStop
+	}
+	if c.client.Jar != nil {
+		c.hide(req.Cookies())
 	}
 	c.setHeader(req)
 	c.asked, c.next.unsent = false, false
@@ -148,6 +151,7 @@ func (c *call) record(r attempt.Result) {
 		if c.op.Rule.Repeat != verdict.Safe {
 			c.client.Clock.observe(r.Response.Header, r.At)
 		}
+		c.hide(r.Response.Cookies())
 		c.response = Response{Status: r.Response.StatusCode, Header: r.Response.Header, Body: r.Body, Cut: r.Err != nil}
 		c.outcome.Response = &c.response
 		c.outcome.RetryAfter = retryAfter(r.Response.Header)
@@ -173,6 +177,13 @@ func (c *call) record(r attempt.Result) {
 	}
 }
 
+// hide keeps cookies from being shown where the server echoes them.
+func (c *call) hide(cookies []*http.Cookie) {
+	for _, cookie := range cookies {
+		c.secrets.AddToken(cookie.Value)
+	}
+}
+
 // lookBack reads back what the attempts have done.
 func (c *call) lookBack() {
 	read := &call{
@@ -187,9 +198,7 @@ func (c *call) lookBack() {
 	reading := verdict.Unreadable
 	switch {
 	case read.state.Verdict() == verdict.Success && older(found.Response.Header, c.begun):
-		if c.op.Rule.Repeat == verdict.Idempotent && c.state.Ahead() == verdict.TryAgain {
-			reading = verdict.NotDone // it tells nothing, but to repeat the request is harmless
-		}
+		// It tells nothing.
 	case read.state.Verdict() == verdict.Success:
 		begun := c.client.Clock.at(c.begun, found.Response.Header, read.came)
 		reading = c.op.ReadBack.Judge(found.Found, begun, begun.Add(time.Since(c.begun)))
@@ -201,6 +210,9 @@ func (c *call) lookBack() {
 	case verdict.Done:
 		c.outcome.Response, c.outcome.Found, c.failure = found.Response, found.Found, nil
 	case verdict.Unreadable:
+		if c.state.Next() == verdict.TryAgain && c.outcome.Attempts <= c.next.max && len(c.outcome.Reasons) == 0 && !slices.ContainsFunc(found.Reasons, Reason.endsAll) {
+			break // to repeat the request is harmless
+		}
 		c.stop(Reason{Why: ReadBackFailed, Text: "the read-back told nothing: " + read.told()})
 		for _, reason := range found.Reasons {
 			if reason.Why != RateLimited { // which is about the read
@@ -235,6 +247,9 @@ type refused struct{}
 // RefusedToken is the token that a 401 refused, in the context that a source of
 // tokens is then asked with; else it is "".
 func RefusedToken(ctx context.Context) string {
+	if ctx == nil {
+		return ""
+	}
 	token, _ := ctx.Value(refused{}).(string)
 	return token
 }

@@ -75,8 +75,8 @@ func (c *call) plan() bool {
 	if bounded {
 		c.next.wait = min(c.next.wait, left-1)
 	}
-	if c.state.Throttled() {
-		return true // which is no outage
+	if c.state.Throttled() || c.throttled() {
+		return true // which is no outage, or one with the gate closed
 	}
 	if !c.client.Budget.Take() {
 		c.stop(Reason{Why: BudgetEmpty})

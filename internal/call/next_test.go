@@ -108,6 +108,22 @@ func TestARateLimitTakesNothingFromTheBudget(t *testing.T) {
 	}
 }
 
+func TestA503ThatClosesTheGateTakesNothingFromTheBudget(t *testing.T) {
+	t.Parallel()
+	for throttled, want := range map[bool]int{true: 3, false: 1} { // without a gate, nothing else keeps an outage from being asked again and again
+		synctest.Test(t, func(t *testing.T) {
+			c := hasty(0, says(503, "Retry-After", "1"), says(503, "Retry-After", "1"), says(200))
+			if !throttled {
+				c.Throttles = nil
+			}
+			assert.Equal(t, []int{want}, attempts(t, c, 1))
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		assert.Equal(t, []int{1}, attempts(t, hasty(0, says(503), says(200)), 1), "without a Retry-After it closes nothing")
+	})
+}
+
 func TestARetryThatWasNotSentIsNotTaken(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]exchange{

@@ -40,7 +40,8 @@ func (r *Response) understand(op *Op, in *Input) verdict.Response {
 	if op.Method == http.MethodHead { // which has no body
 		return verdict.Response{Status: r.Status, Body: verdict.Envelope}
 	}
-	body := bytes.TrimPrefix(r.Body, bom)
+	r.Body = bytes.TrimPrefix(r.Body, bom)
+	body := r.Body
 	if !json.Valid(body) {
 		r.Missing = errNoJSON
 		return facts
@@ -62,7 +63,7 @@ func (r *Response) understand(op *Op, in *Input) verdict.Response {
 	switch {
 	case r.Envelope && e.denies:
 		facts.Body = verdict.Denial
-	case !refusal && e.odd:
+	case !refusal && e.odd && r.Found == nil:
 		r.Envelope = false // neither true nor false: it must not pass for a success
 	case r.Envelope:
 		facts.Body = verdict.Envelope

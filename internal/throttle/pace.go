@@ -37,6 +37,9 @@ type pace struct {
 
 // interval is the time between two requests.
 func (p *pace) interval() time.Duration {
+	if p.rate == 0 {
+		return 0 // what a division by it would be depends on the processor
+	}
 	return time.Duration(float64(time.Second) / p.rate)
 }
 

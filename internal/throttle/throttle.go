@@ -22,6 +22,7 @@ const (
 	maxJitter = 5 * time.Second
 	lateness  = 20 * time.Millisecond // of timers, which may be made up for
 	quiet     = time.Minute           // without a call that had to wait, after which nothing is held back
+	atLeast   = 30 * time.Second      // without a response that was accepted, before a call that may wait for less gives up
 	patience  = 5                     // refusals in a row with a Retry-After, after which the waits double even so
 )
 
@@ -274,7 +275,7 @@ func (t *Throttle) closedFor(w *waiter) error {
 		return &ClosedError{For: left, Asked: asked, Deadline: true}
 	case asked > w.most:
 		return &ClosedError{For: left, Asked: asked}
-	case asked == 0 && t.row > 0 && min(t.now.Sub(t.closed), t.now.Sub(w.place.since)) > 2*w.most:
+	case asked == 0 && t.row > 0 && min(t.now.Sub(t.closed), t.now.Sub(w.place.since)) > max(2*w.most, atLeast):
 		return &ClosedError{For: left} // nothing was accepted for so long
 	}
 	return nil

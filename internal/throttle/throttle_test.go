@@ -98,6 +98,20 @@ func TestWaitsWithoutARetryAfterDouble(t *testing.T) {
 	})
 }
 
+func TestWhoWaitsForNoRetryAfterWaitsWithoutOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, place := refused(t, 0)
+		for range 5 {
+			pass, err := limit.Wait(t.Context(), place, 0)
+			require.NoError(t, err)
+			limit.Refused(pass, 0)
+		}
+		_, err := limit.Wait(t.Context(), place, 0)
+		require.NoError(t, err)
+	})
+}
+
 func TestRefusalsOfRequestsThatWereSentBeforeTellNothingNew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -94,7 +94,9 @@ const (
 // Next is what the call does next, as far as attempts and time allow.
 func (s State) Next() Step {
 	switch {
-	case s.last == Succeeded, s.last == AlreadySo, s.reading == Done, s.reading == Other, s.reading == Unreadable:
+	case s.last == Succeeded, s.last == AlreadySo, s.reading == Done, s.reading == Other:
+		return Stop
+	case s.reading == Unreadable && (s.rule.Repeat == NotIdempotent || !meanings[s.last].again):
 		return Stop
 	case s.reading == Unread && s.readsBack():
 		return LookBack

@@ -169,7 +169,7 @@ func violation(rule verdict.Rule, n node) string {
 		return "another token is tried"
 	case again && rule.Repeat == verdict.NotIdempotent && s.mayBeApplied && s.read != verdict.NotDone:
 		return "what is not idempotent is not repeated after an ambiguous attempt"
-	case again && s.mayBeApplied && rule.ReadBack >= verdict.Ambiguous && s.read != verdict.NotDone && s.read != verdict.Absent:
+	case again && s.mayBeApplied && rule.ReadBack >= verdict.Ambiguous && s.read != verdict.NotDone && s.read != verdict.Absent && s.read != verdict.Unreadable:
 		return "there is a read-back before it is repeated"
 	case next == verdict.LookBack && s.read != verdict.Unread:
 		return "a read-back is not repeated"
@@ -179,6 +179,8 @@ func violation(rule verdict.Rule, n node) string {
 		return "given up where it could succeed"
 	case next == verdict.Stop && s.begun && m.again && !succeeded && !proven && rule.Repeat != verdict.NotIdempotent && rule.ReadBack <= verdict.InDoubt:
 		return "what is idempotent is repeated"
+	case next == verdict.Stop && s.begun && m.again && s.read == verdict.Unreadable && rule.Repeat != verdict.NotIdempotent:
+		return "what is idempotent is repeated after a read-back that told nothing"
 	case next != verdict.LookBack && s.begun && s.read == verdict.Unread && s.mayBeApplied && !succeeded && !proven && rule.ReadBack >= verdict.Ambiguous:
 		return "an ambiguous attempt is read back"
 	}
