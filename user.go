@@ -174,7 +174,7 @@ func readList(body []byte, _ *call.Input) (any, error) {
 	if jsonvalue.Kind(data) != '[' {
 		return nil, errors.New("no list in its data")
 	}
-	list.Users = make([]User, 0, min(max(0, list.Total), len(data)/200)) // bytes: few users are shorter
+	list.Users = make([]User, 0, min(max(0, list.Total), len(data)/200)) // a user of fewer bytes than that is rare
 	for element := range jsonvalue.Elements(data) {
 		user := userOf(element)
 		if user.ID == "" {

@@ -23,6 +23,7 @@ const (
 	// of comparing, and a few of decoding.
 	stepsPerByte = 48
 	leastSteps   = 30_000
+	someSecrets  = 8 // have steps of their own; a query may have a hundred
 )
 
 // A matcher finds secrets in a text.

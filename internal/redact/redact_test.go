@@ -52,6 +52,20 @@ func TestTextWithoutASecretIsTheSame(t *testing.T) {
 	}
 }
 
+func TestManySecretsDoNotTakeAsManyTimesTheWork(t *testing.T) {
+	t.Parallel()
+	var s redact.Secrets
+	for i := range 400 {
+		s.AddToken(fmt.Sprintf("0123456789abcdef%06x", i))
+	}
+	hostile := strings.Repeat("0123456789abcde ", 4<<10)
+	shown := s.Text(hostile)
+	assert.True(t, strings.HasSuffix(shown, redact.Mark), "the rest of it takes too long")
+	assert.Less(t, len(shown), len(hostile)/2)
+	text := strings.Repeat("none of them is in this text. ", 100)
+	assert.Equal(t, text, s.Text(text))
+}
+
 //nolint:paralleltest // It counts allocations.
 func TestTextWithoutASecretIsNotCopied(t *testing.T) {
 	var s redact.Secrets
