@@ -264,9 +264,10 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.serve(w,
 // serve plays the fault that next has for the request.
 func (b *Backend) serve(w http.ResponseWriter, r *http.Request, next func(*http.Request) Fault) {
 	received := &Request{Method: r.Method, Path: r.URL.EscapedPath(), Header: r.Header.Clone()}
+	var body []byte
 	if r.Body != nil {
-		received.Body, _ = io.ReadAll(io.LimitReader(r.Body, 1<<20)) // a request that was cut is one as far as it came
-		_, _ = io.Copy(io.Discard, r.Body)                           // else net/http would not see the client go away
+		body, _ = io.ReadAll(r.Body) // a request that was cut is one as far as it came
+		received.Body = slices.Clone(body[:min(len(body), 1<<20)])
 	}
 	b.mu.Lock()
 	b.received = append(b.received, received)
@@ -274,7 +275,7 @@ func (b *Backend) serve(w http.ResponseWriter, r *http.Request, next func(*http.
 	fault := next(r)
 	if fault.applies() {
 		own := r.WithContext(r.Context()) // a copy
-		own.Body = io.NopCloser(bytes.NewReader(received.Body))
+		own.Body = io.NopCloser(bytes.NewReader(body))
 		reply := httptest.NewRecorder()
 		b.route(reply, own)
 		if fault.Status == 0 {

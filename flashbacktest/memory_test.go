@@ -318,6 +318,20 @@ func TestAnEndpointOfTheTestsOwn(t *testing.T) {
 	})
 }
 
+func TestAnEndpointSeesTheWholeBody(t *testing.T) {
+	t.Parallel()
+	b, seen := flashbacktest.NewBackend(), ""
+	b.Handle("PUT /bucket", func(w http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body) // it is in memory
+		seen = string(text)
+		_, _ = io.WriteString(w, `{"success":true}`)
+	})
+	body := strings.Repeat("0123456789abcdef", 3<<16) // 3 MiB
+	require.NoError(t, b.Client().Do(t.Context(), flashback.Request{Method: http.MethodPut, Path: "/bucket", Body: body}, nil))
+	assert.True(t, seen == `"`+body+`"`, "%d bytes", len(seen)) // not Equal, which would print it
+	assert.Len(t, b.Requests()[0].Body, 1<<20)
+}
+
 func TestATokenLivesItsLifetime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
