@@ -218,21 +218,33 @@ func (b *Backend) limited(r *http.Request) bool {
 	return b.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")].limited
 }
 
+// admit returns the user who may make the request, or refuses it and returns nil. The
+// mutex is held.
+func (b *Backend) admit(w http.ResponseWriter, r *http.Request) *User {
+	user := b.caller(r)
+	switch {
+	case user == nil:
+		respond(w, http.StatusUnauthorized, noAuthUser)
+	case b.limited(r) && !strings.HasPrefix(r.URL.Path, "/mfa/"):
+		respond(w, http.StatusForbidden, envelope{Message: "MFA verification required"})
+		return nil
+	}
+	return user
+}
+
 // Handle adds an endpoint of the test's own. The pattern is one of [http.ServeMux],
 // such as "GET /bucket/{id}", and comes before the backend's own. Such an endpoint is
 // like the backend's: it wants a good access token, it is recorded, and faults
-// are played on it. A handler may call the backend. Its response is sent when it
-// has returned.
+// are played on it. A login that waits for its second factor gets a 403, except below
+// /mfa/. A handler may call the backend. Its response is sent when it has returned.
 func (b *Backend) Handle(pattern string, handler http.HandlerFunc) {
 	b.mine.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		b.mu.Lock()
-		known := b.caller(r) != nil
+		user := b.admit(w, r)
 		b.mu.Unlock()
-		if !known {
-			respond(w, http.StatusUnauthorized, noAuthUser)
-			return
+		if user != nil {
+			handler(w, r)
 		}
-		handler(w, r)
 	})
 }
 
