@@ -329,7 +329,9 @@ func (b *Backend) next(r *http.Request) Fault {
 		}
 	}
 	if b.decide != nil {
-		return b.decide(r)
+		fault := b.decide(r)
+		fault.check()
+		return fault
 	}
 	return Fault{}
 }
