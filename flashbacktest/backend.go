@@ -218,21 +218,33 @@ func (b *Backend) limited(r *http.Request) bool {
 	return b.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")].limited
 }
 
+// admit returns the user who may make the request, or refuses it and returns nil. The
+// mutex is held.
+func (b *Backend) admit(w http.ResponseWriter, r *http.Request) *User {
+	user := b.caller(r)
+	switch {
+	case user == nil:
+		respond(w, http.StatusUnauthorized, noAuthUser)
+	case b.limited(r) && !strings.HasPrefix(r.URL.Path, "/mfa/"):
+		respond(w, http.StatusForbidden, envelope{Message: "MFA verification required"})
+		return nil
+	}
+	return user
+}
+
 // Handle adds an endpoint of the test's own. The pattern is one of [http.ServeMux],
 // such as "GET /bucket/{id}", and comes before the backend's own. Such an endpoint is
 // like the backend's: it wants a good access token, it is recorded, and faults
-// are played on it. A handler may call the backend. Its response is sent when it
-// has returned.
+// are played on it. A login that waits for its second factor gets a 403, except below
+// /mfa/. A handler may call the backend. Its response is sent when it has returned.
 func (b *Backend) Handle(pattern string, handler http.HandlerFunc) {
 	b.mine.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		b.mu.Lock()
-		known := b.caller(r) != nil
+		user := b.admit(w, r)
 		b.mu.Unlock()
-		if !known {
-			respond(w, http.StatusUnauthorized, noAuthUser)
-			return
+		if user != nil {
+			handler(w, r)
 		}
-		handler(w, r)
 	})
 }
 
@@ -264,9 +276,10 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.serve(w,
 // serve plays the fault that next has for the request.
 func (b *Backend) serve(w http.ResponseWriter, r *http.Request, next func(*http.Request) Fault) {
 	received := &Request{Method: r.Method, Path: r.URL.EscapedPath(), Header: r.Header.Clone()}
+	var body []byte
 	if r.Body != nil {
-		received.Body, _ = io.ReadAll(io.LimitReader(r.Body, 1<<20)) // a request that was cut is one as far as it came
-		_, _ = io.Copy(io.Discard, r.Body)                           // else net/http would not see the client go away
+		body, _ = io.ReadAll(r.Body) // a request that was cut is one as far as it came
+		received.Body = slices.Clone(body[:min(len(body), 1<<20)])
 	}
 	b.mu.Lock()
 	b.received = append(b.received, received)
@@ -274,7 +287,7 @@ func (b *Backend) serve(w http.ResponseWriter, r *http.Request, next func(*http.
 	fault := next(r)
 	if fault.applies() {
 		own := r.WithContext(r.Context()) // a copy
-		own.Body = io.NopCloser(bytes.NewReader(received.Body))
+		own.Body = io.NopCloser(bytes.NewReader(body))
 		reply := httptest.NewRecorder()
 		b.route(reply, own)
 		if fault.Status == 0 {
@@ -316,7 +329,9 @@ func (b *Backend) next(r *http.Request) Fault {
 		}
 	}
 	if b.decide != nil {
-		return b.decide(r)
+		fault := b.decide(r)
+		fault.check()
+		return fault
 	}
 	return Fault{}
 }

@@ -35,17 +35,10 @@ func (b *Backend) endpoints() *http.ServeMux {
 			body, _ := io.ReadAll(r.Body) // it is in memory
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			caller := b.caller(r)
-			if caller == nil {
-				respond(w, http.StatusUnauthorized, noAuthUser)
-				return
+			if caller := b.admit(w, r); caller != nil {
+				status, response := serve(b, caller, r.PathValue("id"), body)
+				respond(w, status, response)
 			}
-			if b.limited(r) {
-				respond(w, http.StatusForbidden, envelope{Message: "MFA verification required"})
-				return
-			}
-			status, response := serve(b, caller, r.PathValue("id"), body)
-			respond(w, status, response)
 		})
 	}
 	b.sessionEndpoints(mux)

@@ -1,6 +1,7 @@
 package flashbacktest
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"math"
@@ -34,7 +35,8 @@ type Fault struct {
 	// fault that has a Status or a Lose is not applied unless Apply is set.
 	Apply bool
 	// Status, Header and Body are the response; with a Status of 0 it is the
-	// backend's own.
+	// backend's own. A status that no response has (all but 101 and 200 to 999) panics
+	// when it is scripted, or when the function of [Backend.Decide] returns it.
 	Status int
 	Header http.Header
 	Body   string
@@ -42,6 +44,20 @@ type Fault struct {
 	Lose Loss
 	// Delay is waited for before the response.
 	Delay time.Duration
+}
+
+// mustBeStatus panics for what net/http does not send as the status of a response.
+func mustBeStatus(status int) {
+	if status != http.StatusSwitchingProtocols && (status < 200 || status > 999) {
+		panic(fmt.Sprintf("flashbacktest: %d is no status of a response", status))
+	}
+}
+
+// check panics for a fault that can't be played.
+func (f Fault) check() {
+	if f.Status != 0 {
+		mustBeStatus(f.Status)
+	}
 }
 
 func (f Fault) applies() bool {
@@ -62,12 +78,17 @@ func Refuse() Fault { return Fault{Lose: RefuseConnection} }
 func LoseResponse(how Loss) Fault { return Fault{Apply: true, Lose: how} }
 
 // Respond responds in place of the backend; the request is not applied. A refusal of the
-// API has a body such as {"success":false,"message":"Forbidden"}.
-func Respond(status int, body string) Fault { return Fault{Status: status, Body: body} }
+// API has a body such as {"success":false,"message":"Forbidden"}. It panics for a status that
+// no response has, such as 0.
+func Respond(status int, body string) Fault {
+	mustBeStatus(status)
+	return Fault{Status: status, Body: body}
+}
 
 // ApplyThenRespond applies the request and then gives another response than
-// the backend's own, such as a 500.
+// the backend's own, such as a 500. It panics like [Respond].
 func ApplyThenRespond(status int, body string) Fault {
+	mustBeStatus(status)
 	return Fault{Apply: true, Status: status, Body: body}
 }
 
@@ -87,6 +108,9 @@ func (b *Backend) Script(faults ...Fault) { b.ScriptFor("", faults...) }
 // path: those about that user, organization or what else a test serves. They come
 // before those of [Backend.Script].
 func (b *Backend) ScriptFor(id string, faults ...Fault) {
+	for _, fault := range faults {
+		fault.check()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.scripts[id] = append(b.scripts[id], faults...)

@@ -355,6 +355,29 @@ func TestAStalledBodyStopsHalfWay(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
+func TestAStatusThatNoResponseHasPanics(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{0, -1, 1, 99, 100, 102, 103, 199, 1000} {
+		want := fmt.Sprintf("flashbacktest: %d is no status of a response", status)
+		assert.PanicsWithValue(t, want, func() { flashbacktest.Respond(status, "") })
+		assert.PanicsWithValue(t, want, func() { flashbacktest.ApplyThenRespond(status, "") })
+		if status == 0 {
+			continue // a Fault without a Status is the backend's own response
+		}
+		b := flashbacktest.NewBackend()
+		assert.PanicsWithValue(t, want, func() { b.Script(flashbacktest.Fault{Status: status}) })
+		b.Decide(func(*http.Request) flashbacktest.Fault { return flashbacktest.Fault{Status: status} })
+		assert.PanicsWithValue(t, want, func() { direct(b, "user-1") })
+	}
+	server, client := start(t)
+	server.AddDeletedUser("user-1")
+	for _, status := range []int{101, 200, 599, 600, 999} {
+		server.Script(flashbacktest.Respond(status, ""))
+		client.receives("user-1", status, "")
+	}
+	assert.True(t, isDeleted(t, server.Backend, "user-1"))
+}
+
 func TestTheHeaderOfAFaultIsSent(t *testing.T) {
 	t.Parallel()
 	server, client := start(t)

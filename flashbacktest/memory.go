@@ -16,7 +16,8 @@ import (
 // used in a bubble of [testing/synctest] and outside. It has the token of the owner
 // of [DefaultOrg]. Its waits between attempts are a millisecond or so; opts come
 // after this and can change it. It panics if an option is bad; with a token source or a
-// session, use ClientWithToken with "".
+// session, use ClientWithToken with "". An [http.Client] for [flashback.WithHTTPClient]
+// needs the backend as its Transport: without one, the client uses the network.
 func (b *Backend) Client(opts ...flashback.Option) *flashback.Client {
 	return b.ClientWithToken(b.Token(), opts...)
 }

@@ -2,6 +2,7 @@ package flashbacktest_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -96,6 +97,20 @@ func TestABackendAndItsClientGoInAndOutOfBubbles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { use(t, client) })
 	synctest.Test(t, func(t *testing.T) { use(t, client) })
 	use(t, client)
+}
+
+func TestAnHTTPClientOfTheTestsOwnHasTheBackendAsItsTransport(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := flashbacktest.NewBackend()
+		b.Script(flashbacktest.LoseResponse(flashbacktest.Stall))
+		client := b.Client(flashback.WithHTTPClient(&http.Client{Transport: b, Timeout: time.Second}))
+		began := time.Now()
+		_, err := client.Organization.Users.List(t.Context())
+		require.NoError(t, err)
+		assert.Less(t, time.Since(began), 2*time.Second, "its Timeout ends the first attempt")
+		assert.Len(t, b.Requests(), 2)
+	})
 }
 
 func TestARefusedConnectionWasNeverSent(t *testing.T) {
@@ -316,6 +331,20 @@ func TestAnEndpointOfTheTestsOwn(t *testing.T) {
 		assert.Equal(t, "four", stored["a/b"])
 		assert.False(t, applied())
 	})
+}
+
+func TestAnEndpointSeesTheWholeBody(t *testing.T) {
+	t.Parallel()
+	b, seen := flashbacktest.NewBackend(), ""
+	b.Handle("PUT /bucket", func(w http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body) // it is in memory
+		seen = string(text)
+		_, _ = io.WriteString(w, `{"success":true}`)
+	})
+	body := strings.Repeat("0123456789abcdef", 3<<16) // 3 MiB
+	require.NoError(t, b.Client().Do(t.Context(), flashback.Request{Method: http.MethodPut, Path: "/bucket", Body: body}, nil))
+	assert.Equal(t, sha256.Sum256([]byte(`"`+body+`"`)), sha256.Sum256([]byte(seen)), "%d bytes", len(seen))
+	assert.Len(t, b.Requests()[0].Body, 1<<20)
 }
 
 func TestATokenLivesItsLifetime(t *testing.T) {

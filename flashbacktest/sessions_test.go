@@ -118,11 +118,21 @@ func TestALogoutAndARevocationEndARefreshToken(t *testing.T) {
 func TestALoginWithASecondFactorHasFewRightsUntilItIsVerified(t *testing.T) {
 	t.Parallel()
 	b := withJane("123456")
+	for _, path := range []string{"/bucket", "/mfa/code"} { // two of the test's own
+		b.Handle("POST "+path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusCreated)
+		})
+	}
 	login := logIn(t, b)
-	status, body := ask(t, b, login.AccessToken, http.MethodGet, "/organization/org-1", "")
-	assert.Equal(t, http.StatusForbidden, status)
-	assert.JSONEq(t, `{"success":false,"message":"MFA verification required"}`, body)
-	_, body = ask(t, b, login.AccessToken, http.MethodGet, "/mfa/status", "")
+	for path, method := range map[string]string{"/organization/org-1": http.MethodGet, "/bucket": http.MethodPost} {
+		status, body := ask(t, b, login.AccessToken, method, path, "")
+		assert.Equal(t, http.StatusForbidden, status)
+		assert.JSONEq(t, `{"success":false,"message":"MFA verification required"}`, body)
+	}
+	status, _ := ask(t, b, login.AccessToken, http.MethodPost, "/mfa/code", "")
+	assert.Equal(t, http.StatusCreated, status)
+	_, body := ask(t, b, login.AccessToken, http.MethodGet, "/mfa/status", "")
 	assert.JSONEq(t, `{"success":true,"data":{"isEnabled":true,"isRequired":true,"isEnforced":false,"enabledMethods":["GOOGLE_AUTH"],`+
 		`"primaryMethod":"GOOGLE_AUTH","sessionVerified":false}}`, body)
 	status, body = ask(t, b, login.AccessToken, http.MethodPost, "/mfa/verify-login", `{"mfaType":"GOOGLE_AUTH","code":"1"}`)
@@ -133,6 +143,8 @@ func TestALoginWithASecondFactorHasFewRightsUntilItIsVerified(t *testing.T) {
 	assert.Empty(t, full.AccessToken)
 	status, _ = ask(t, b, full.FullAccessToken, http.MethodGet, "/organization/org-1", "")
 	assert.Equal(t, http.StatusOK, status)
+	status, _ = ask(t, b, full.FullAccessToken, http.MethodPost, "/bucket", "")
+	assert.Equal(t, http.StatusCreated, status)
 	for token, want := range map[string]int{login.RefreshToken: http.StatusForbidden, full.RefreshToken: http.StatusOK} {
 		status, body = refresh(t, b, token)
 		status, _ = ask(t, b, tokensIn(t, status, body).AccessToken, http.MethodGet, "/organization/org-1", "")

@@ -26,13 +26,16 @@ var ErrReadable = errors.New("others can read the file: make it yours alone (chm
 const (
 	maxSize = 1 << 20               // bytes
 	poll    = 20 * time.Millisecond // between two attempts to lock
+
+	maxLinks = 40 // as many as Linux follows
 )
 
 // File is a [flashback.TokenStore]. It is safe for concurrent use.
 type File struct{ path string }
 
-// New returns the file at path, which need not exist. Beside it there will be a lock file,
-// path + ".lock", which is never removed, and for moments path + ".new".
+// New returns the file at path, which need not exist. Where path is a symbolic link, that is
+// the file it names, even one that does not exist yet. Beside the file there will be a lock
+// file with ".lock" after its name, which is never removed, and for moments one with ".new".
 func New(path string) *File { return &File{path} }
 
 // content is the file as JSON.
@@ -48,14 +51,18 @@ type content struct {
 // mode 0600; for the zero Tokens it is removed. Other processes wait meanwhile, each as
 // long as ctx allows. The lock is the operating system's: it ends with its process.
 func (f *File) Update(ctx context.Context, change func(kept flashback.Tokens) (flashback.Tokens, error)) error {
-	unlock, err := f.lock(ctx)
+	path, err := follow(f.path)
 	if err != nil {
-		return fmt.Errorf("%w (locking %s)", err, f.path)
+		return fmt.Errorf("%w (opening %s)", err, f.path)
+	}
+	unlock, err := lock(ctx, path+".lock")
+	if err != nil {
+		return fmt.Errorf("%w (locking %s)", err, path)
 	}
 	defer unlock()
-	kept, err := f.read()
+	kept, err := read(path)
 	if err != nil {
-		return fmt.Errorf("%w (reading %s)", err, f.path)
+		return fmt.Errorf("%w (reading %s)", err, path)
 	}
 	next, err := change(kept)
 	switch {
@@ -64,21 +71,56 @@ func (f *File) Update(ctx context.Context, change func(kept flashback.Tokens) (f
 	case next == kept:
 		return nil
 	case next == flashback.Tokens{}:
-		err = os.Remove(f.path)
+		err = os.Remove(path)
 	default:
-		err = f.write(next)
+		err = write(path, next)
 	}
 	if err != nil {
-		return fmt.Errorf("%w (writing %s)", err, f.path)
+		return fmt.Errorf("%w (writing %s)", err, path)
 	}
 	return nil
 }
 
-func (f *File) lock(ctx context.Context) (unlock func(), err error) {
+// follow returns where the file is. All links to it lead to one path, and so to one lock.
+func follow(path string) (string, error) {
+	for range maxLinks {
+		dir, name := filepath.Split(path)
+		if name == "" {
+			return "", errors.New("the path is empty, or that of a directory")
+		}
+		info, err := os.Lstat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return path, nil
+		case err != nil:
+			return "", err
+		case info.Mode().Type() != fs.ModeSymlink:
+			return path, regular(info, nil)
+		}
+		target, err := os.Readlink(path)
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(target) {
+			target = dir + target // not filepath.Join: it drops "linked/..", which is another directory
+		}
+		path = target
+	}
+	return "", errors.New("too many symbolic links, or a circle of them")
+}
+
+func regular(info fs.FileInfo, err error) error {
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is no regular file")
+	}
+	return err
+}
+
+func lock(ctx context.Context, path string) (unlock func(), err error) {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	for {
-		unlock, err := tryLock(f.path + ".lock")
+		unlock, err := tryLock(path)
 		if !errors.Is(err, errLocked) {
 			return unlock, err
 		}
@@ -92,8 +134,12 @@ func (f *File) lock(ctx context.Context) (unlock func(), err error) {
 
 var errLocked = errors.New("locked")
 
-func (f *File) read() (flashback.Tokens, error) {
-	file, err := os.Open(f.path)
+func read(path string) (flashback.Tokens, error) {
+	err := regular(os.Lstat(path)) // first, since a FIFO waits when it is opened
+	var file *os.File
+	if err == nil {
+		file, err = os.Open(path) //nolint:gosec // The caller names it.
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return flashback.Tokens{}, nil
 	}
@@ -102,11 +148,9 @@ func (f *File) read() (flashback.Tokens, error) {
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	info, err := file.Stat()
-	switch {
+	switch err = regular(info, err); {
 	case err != nil:
 		return flashback.Tokens{}, err
-	case !info.Mode().IsRegular():
-		return flashback.Tokens{}, errors.New("it is no regular file")
 	case info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows":
 		return flashback.Tokens{}, ErrReadable
 	}
@@ -126,27 +170,28 @@ func (f *File) read() (flashback.Tokens, error) {
 
 // write replaces the file. What is written is on the disk before it takes the old one's
 // place, so that a crash leaves the one or the other.
-func (f *File) write(t flashback.Tokens) error {
+func write(path string, t flashback.Tokens) error {
 	text, err := json.MarshalIndent(content{t.BaseURL, t.Access.Reveal(), t.Refresh.Reveal(), t.ID, t.ExpiresAt.UTC()}, "", "  ") //nolint:gosec // The file is for secrets.
 	if err != nil {
 		return err
 	}
-	path := f.path + ".new"
-	_ = os.Remove(path)                                                      // what a crash left; the lock is ours
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // The caller names it.
+	temp := path + ".new"
+	_ = os.Remove(temp)                                                      // what a crash left; the lock is ours
+	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // The caller names it.
 	if err != nil {
 		return err
 	}
 	_, err = file.Write(append(text, '\n'))
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
-		err = os.Rename(path, f.path)
+		err = os.Rename(temp, path)
 	}
 	if err != nil {
-		_ = os.Remove(path)
+		_ = os.Remove(temp)
 		return err
 	}
-	if dir, err := os.Open(filepath.Dir(f.path)); err == nil {
+	parent, _ := filepath.Split(path)
+	if dir, err := os.Open(parent + "."); err == nil { //nolint:gosec // The caller names it.
 		_ = dir.Sync() // the name too; not every system can
 		_ = dir.Close()
 	}

@@ -206,10 +206,117 @@ func TestAFileThatCanNotBeTrustedIsRefusedBeforeAnythingIsSent(t *testing.T) {
 			assert.Equal(t, tt.content, string(left))
 		})
 	}
-	_, err := flashback.Resume(t.Context(), flashback.Tokens{}, withJane().Options(store(t.TempDir()))...)
-	require.ErrorContains(t, err, "no regular file")
-	_, err = flashback.Resume(t.Context(), flashback.Tokens{}, withJane().Options(store(filepath.Join(t.TempDir(), "none", "file")))...)
-	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+// requireRefused requires that a login with the file is refused before anything is sent,
+// and that nothing is left in dir but what was there.
+func requireRefused(t *testing.T, path, dir, want string) {
+	t.Helper()
+	before, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	b := withJane()
+	_, err = flashback.Login(t.Context(), email, flashback.NewSecret(password), b.Options(store(path))...)
+	require.ErrorContains(t, err, want)
+	assert.Empty(t, b.Requests())
+	after, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, after, len(before))
+}
+
+func TestAPathThatCanNotBeAFilesIsRefusedBeforeAnythingIsSent(t *testing.T) {
+	t.Parallel()
+	dir, slash := t.TempDir(), string(filepath.Separator)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	for name, tt := range map[string]struct{ path, in, want string }{
+		"empty":                       {"", ".", "the path is empty"},
+		"this directory":              {".", ".", "no regular file"},
+		"the parent":                  {"..", ".", "no regular file"},
+		"a directory":                 {dir, filepath.Dir(dir), "no regular file"},
+		"a directory with a slash":    {dir + slash, dir, "that of a directory"},
+		"none with a slash":           {filepath.Join(dir, "none") + slash, dir, "that of a directory"},
+		"a file with a slash":         {filepath.Join(dir, "file") + slash, dir, "that of a directory"},
+		"in a directory that is none": {filepath.Join(dir, "none", "file"), dir, "none"},
+		"in a file":                   {filepath.Join(dir, "file", "file"), dir, "file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			requireRefused(t, tt.path, tt.in, tt.want)
+		})
+	}
+}
+
+func link(t *testing.T, target, path string) {
+	t.Helper()
+	if err := os.Symlink(target, path); err != nil {
+		t.Skip(err) // Windows asks for a privilege
+	}
+}
+
+func TestALinkAndTheFileThatItNamesAreOneFile(t *testing.T) {
+	t.Parallel()
+	for name, links := range map[string][][2]string{ // the last one is used
+		"relative":                      {{filepath.Join("real", "session.json"), "link"}},
+		"absolute":                      {{"", "link"}},
+		"a link to a link":              {{"", "first"}, {"first", "link"}},
+		"out of a directory's link":     {{filepath.Join("real", "sub"), "linked"}, {filepath.Join("..", "session.json"), filepath.Join("linked", "link")}},
+		"in the same directory, linked": {{"real", "linked"}, {"session.json", filepath.Join("linked", "link")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, dir := withJane(), t.TempDir()
+				file, path := filepath.Join(dir, "real", "session.json"), ""
+				require.NoError(t, os.MkdirAll(filepath.Join(dir, "real", "sub"), 0o700))
+				for _, one := range links {
+					path = filepath.Join(dir, one[1])
+					if one[0] == "" {
+						one[0] = file
+					}
+					link(t, one[0], path)
+				}
+				session := logIn(t, b, path) // the file does not exist yet
+				_, client := resume(t, b, file)
+				require.NoError(t, tokenfile.New(file).Update(t.Context(), func(kept flashback.Tokens) (flashback.Tokens, error) {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					err := tokenfile.New(path).Update(ctx, func(kept flashback.Tokens) (flashback.Tokens, error) { return kept, nil })
+					require.ErrorContains(t, err, "another process has it", "the lock is one")
+					return kept, nil
+				}))
+				<-time.After(time.Hour)
+				_, err := session.Token(t.Context())
+				require.NoError(t, err)
+				require.NoError(t, see(t.Context(), client))
+				assert.Equal(t, 1, refreshes(b))
+				require.NoError(t, session.Logout(t.Context()))
+				assert.NoFileExists(t, file)
+				logIn(t, b, path)
+				assert.FileExists(t, file)
+				info, err := os.Lstat(path)
+				require.NoError(t, err)
+				assert.Equal(t, fs.ModeSymlink, info.Mode().Type(), "it is still a link")
+			})
+		})
+	}
+}
+
+func TestALinkThatLeadsNowhereIsRefusedBeforeAnythingIsSent(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for path, tt := range map[string]struct{ target, want string }{
+		"one":       {"two", "symbolic links"},
+		"two":       {"one", "symbolic links"},
+		"itself":    {"itself", "symbolic links"},
+		"nowhere":   {filepath.Join("none", "file"), "none"},
+		"directory": {".", "no regular file"},
+		"slash":     {"none" + string(filepath.Separator), "that of a directory"},
+	} {
+		link(t, tt.target, filepath.Join(dir, path))
+		t.Run(path, func(t *testing.T) { // once all are there
+			t.Parallel()
+			requireRefused(t, filepath.Join(dir, path), dir, tt.want)
+		})
+	}
 }
 
 func TestAFailedChangeLeavesTheFileAsItIs(t *testing.T) {
