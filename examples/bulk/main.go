@@ -80,6 +80,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		args = args[1:]
 	}
 	err := flags.Parse(args)
+	flags.Visit(func(f *flag.Flag) {
+		if value, ok := f.Value.(flag.Getter); ok && value.Get() == "" && err == nil {
+			err = fmt.Errorf("-%s is empty; is a variable not set?", f.Name)
+		}
+	})
 	switch {
 	case err != nil:
 		return o, err

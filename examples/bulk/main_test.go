@@ -185,7 +185,10 @@ func onEachStore(t *testing.T, test func(t *testing.T, f *fixture)) {
 func (f *fixture) run(ctx context.Context, args ...string) (status int, stdout, stderr string, err error) {
 	f.t.Helper()
 	var out, errs bytes.Buffer
-	status, err = command(ctx, append(args, "-store", f.store), func(key string) string { return f.env[key] }, strings.NewReader(f.stdin), &out, &errs)
+	if !slices.Contains(args, "-store") {
+		args = append(args, "-store", f.store)
+	}
+	status, err = command(ctx, args, func(key string) string { return f.env[key] }, strings.NewReader(f.stdin), &out, &errs)
 	return status, out.String(), errs.String(), err
 }
 
@@ -619,6 +622,13 @@ func TestBadUseIsRefused(t *testing.T) {
 		{[]string{"-ids", "no-such-file"}, "no-such-file"},
 		{[]string{"-token-file", "no-such-file"}, "no-such-file"},
 		{nil, "give -ids or -deleted-since"},
+		{[]string{"-store", "", "-ids", "-"}, "-store is empty"},
+		{[]string{"export", "-store", ""}, "-store is empty"},
+		{[]string{"-ids", ""}, "-ids is empty"},
+		{[]string{"-ids", "-", "-token-file", ""}, "-token-file is empty"},
+		{[]string{"-ids", "-", "-task", ""}, "-task is empty"},
+		{[]string{"-ids", "-", "-ui", ""}, "-ui is empty"},
+		{[]string{"-deleted-since", ""}, "2026-11-01"},
 		{[]string{"export", "user-1"}, "is no flag"},
 		{[]string{"export"}, "can't be used"},
 		{[]string{"-ui", "256.0.0.1:1", "-ids", "-"}, "-ui"},
