@@ -399,6 +399,24 @@ func TestACtrlCFinishesWhatIsBegun(t *testing.T) {
 	})
 }
 
+func TestWhoeverTheRateLimitHoldsBackIsDueAndHasNotFailed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	ids := f.addUsers(2)
+	ctx, stop := context.WithCancel(t.Context())
+	f.backend.Decide(func(r *http.Request) flashbacktest.Fault {
+		if r.Method != http.MethodPost {
+			return flashbacktest.None()
+		}
+		stop()
+		return flashbacktest.RateLimited(time.Hour)
+	})
+	status, _, _, err := f.run(ctx, "-ids", ids)
+	require.NoError(t, err)
+	assert.Equal(t, somethingDue, status)
+	assert.Equal(t, map[string]verdict{"user-0000": due, "user-0001": due}, f.verdicts())
+}
+
 func TestAKilledProcessLosesNothing(t *testing.T) {
 	t.Parallel()
 	onEachStore(t, func(t *testing.T, f *fixture) {

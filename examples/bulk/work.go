@@ -120,6 +120,8 @@ func judge(before verdict, activation *flashback.Activation, err error) verdict 
 		return forbidden
 	case errors.Is(err, flashback.ErrBadRequest), errors.Is(err, flashback.ErrConflict):
 		return refused
+	case errors.Is(err, flashback.ErrRateLimited):
+		return due
 	}
 	return failed
 }
