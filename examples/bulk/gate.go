@@ -50,6 +50,9 @@ func (w *worker) activate(ctx context.Context, userID string) (*flashback.Activa
 			}
 			return w.probe.Activate(ctx, userID)
 		})
+		if blame(err) == noToken { // so nothing was sent
+			return nil, errHeld
+		}
 		if !errors.Is(err, gobreaker.ErrOpenState) && !errors.Is(err, gobreaker.ErrTooManyRequests) {
 			return activation, err
 		}
@@ -68,7 +71,10 @@ func (w *worker) wait(d time.Duration) {
 	}
 }
 
-const down = "the backend does not respond as it should"
+const (
+	down    = "the backend does not respond as it should"
+	noToken = "the access token can't be read or renewed"
+)
 
 // blame says what is to blame for a failed call, if it isn't its user.
 func blame(err error) string {
@@ -76,6 +82,8 @@ func blame(err error) string {
 	switch {
 	case !errors.As(err, &failure), errors.Is(err, flashback.ErrRateLimited), errors.Is(err, flashback.ErrInvalidArgument), errors.Is(err, context.Canceled):
 		return ""
+	case failure.Attempts == 0: // all else that can end a call before its first is above
+		return noToken
 	case errors.Is(err, flashback.ErrUnauthorized):
 		return "the access token is not accepted"
 	case failure.StatusCode == 0:

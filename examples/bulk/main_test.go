@@ -625,6 +625,44 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 	assert.Len(t, f.verdicts(), 100)
 }
 
+func TestATokenFileThatGoesAwayHoldsTheJobs(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(path string) error{
+		"no such file":   os.Remove,
+		"is empty":       func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"is a directory": func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			path := filepath.Join(t.TempDir(), "token")
+			token := f.backend.Token()
+			require.NoError(t, os.WriteFile(path, []byte(token), 0o600))
+			f.env = map[string]string{"FLASHBACK_BASE_URL": f.backend.URL}
+			ids := f.addUsers(100)
+			n := 0
+			f.backend.Decide(func(*http.Request) flashbacktest.Fault {
+				if n++; n == 50 {
+					assert.NoError(t, spoil(path))
+					time.AfterFunc(5*time.Second, func() {
+						assert.NoError(t, errors.Join(os.RemoveAll(path), os.WriteFile(path, []byte(token), 0o600)))
+					})
+				}
+				return flashbacktest.None()
+			})
+			status, _, stderr, err := f.run(t.Context(), "-ids", ids, "-token-file", path)
+			require.NoError(t, err)
+			assert.Equal(t, allActive, status)
+			assert.Regexp(t, "Paused: the access token can't be read or renewed: .*"+name, stderr)
+			assert.Contains(t, stderr, "The backend can be used again.")
+			for id, line := range f.exported() {
+				assert.Equal(t, []string{string(activated), "1"}, line[3:5], "%s spent no attempt", id)
+			}
+			f.settledOnce(100)
+		})
+	}
+}
+
 func TestBadUseIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
