@@ -8,8 +8,7 @@
 //	bulk export > verdicts.csv
 //
 // The token comes from FLASHBACK_ACCESS_TOKEN or from -token-file, which may also be the
-// file of a session that package tokenfile keeps; the address from
-// FLASHBACK_BASE_URL, if it is not the real backend's.
+// file of a session that package tokenfile keeps; the address from FLASHBACK_BASE_URL.
 //
 // The exit status is 0 if every user is active, 1 if some can't be activated (by this
 // token, at least), 3 if there is something left to do, so that the command should be
@@ -56,16 +55,10 @@ func main() {
 
 // options are the flags.
 type options struct {
-	source    source
-	store     string
-	task      string
-	tokenFile string
-	ui        string
-	workers   int
-	most      int
-	dryRun    bool
-	export    bool
-	json      bool
+	source                     source
+	store, task, tokenFile, ui string
+	workers, most              int
+	dryRun, export, json       bool
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -123,6 +116,10 @@ func command(ctx context.Context, args []string, env func(string) string, stdin 
 	if err != nil {
 		return 0, err
 	}
+	bar := newProgress(stderr)
+	if len(ids) == 0 && o.source != (source{}) {
+		bar.say("There are no users to add.")
+	}
 	slices.Sort(ids) // in one order everywhere, so that no two machines wait for each other
 	if ids = slices.Compact(ids); len(ids) > o.most {
 		return 0, fmt.Errorf("there are %d users, and -most is %d; give more if all of them are meant", len(ids), o.most)
@@ -132,12 +129,14 @@ func command(ctx context.Context, args []string, env func(string) string, stdin 
 		return 0, err
 	}
 	defer s.close()
-	bar := newProgress(stderr)
 	if err := run(ctx, o, s, activate{Backend: base, Task: o.task}, client, ids, stdout, bar); err != nil || o.dryRun {
 		return allActive, err
 	}
 	bar.say("")
-	status, err = s.table(context.WithoutCancel(ctx), o.task, stdout)
+	text, status, err := s.table(context.WithoutCancel(ctx), o.task)
+	if _, failed := io.WriteString(stdout, text); failed != nil { // which changes nothing of what was done
+		bar.say("The table of verdicts could not be written (%v):\n%s", failed, text)
+	}
 	if status == somethingDue {
 		bar.say("Something is left. To go on, run the same command again.")
 	}

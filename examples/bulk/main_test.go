@@ -737,6 +737,50 @@ func TestAStoreThatIsNotOursIsLeftAlone(t *testing.T) {
 	}
 }
 
+// fullDisk is a file on a disk that is full.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("the disk is full") }
+
+func TestAResultThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.backend.AddDeletedUser("user-1")
+	run := func(args ...string) (status int, stderr string, err error) {
+		var errs bytes.Buffer
+		status, err = command(t.Context(), append(args, "-store", f.store), func(key string) string { return f.env[key] }, strings.NewReader("user-1\n"), fullDisk{}, &errs)
+		return status, errs.String(), err
+	}
+	status, stderr, err := run("-ids", "-")
+	require.NoError(t, err)
+	assert.Equal(t, allActive, status, "which is true of the users")
+	assert.Contains(t, stderr, "The table of verdicts could not be written (the disk is full):\n      1  activated")
+
+	for _, args := range [][]string{{"export"}, {"export", "-json"}} {
+		status, _, err = run(args...)
+		require.ErrorContains(t, err, "the disk is full")
+		assert.Equal(t, couldNot, status)
+	}
+}
+
+func TestItSaysSoIfThereIsNobody(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"-ids", "-"}, {"-ids", "-", "-dry-run"}, {"-deleted-since", "2099-01-01"}} {
+		f := newFixture(t)
+		f.backend.AddDeletedUser("user-1")
+		f.stdin = "\n# nobody\n"
+		status, _, stderr, err := f.run(t.Context(), args...)
+		require.NoError(t, err)
+		assert.Equal(t, allActive, status)
+		assert.Contains(t, stderr, "There are no users to add.")
+	}
+	f := newFixture(t)
+	f.stdin = "user-1\n"
+	_, _, stderr, err := f.run(t.Context(), "-ids", "-")
+	require.NoError(t, err)
+	assert.NotContains(t, stderr, "There are no users")
+}
+
 func TestThePageIsServed(t *testing.T) {
 	t.Parallel()
 	onEachStore(t, func(t *testing.T, f *fixture) {

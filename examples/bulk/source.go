@@ -95,8 +95,7 @@ func (s *source) list(ctx context.Context, client *flashback.Client) ([]string, 
 	return ids, nil
 }
 
-// newDemo starts a fake backend with many deleted users, faults and a rate limit. It
-// ends with the process.
+// newDemo starts a fake backend with many deleted users, faults and a rate limit.
 func newDemo() *flashbacktest.Server {
 	demo := flashbacktest.NewServer()
 	for i := range 5000 {

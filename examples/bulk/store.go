@@ -75,8 +75,10 @@ func openStore(ctx context.Context, name string, create bool) (*store, error) {
 	return nil, fmt.Errorf("%s can't be used; look into it, or give another -store: %w", s.name, err)
 }
 
-// Conditions: who needs nothing more, in any run, and who is this run's.
+// Expressions of SQL, and conditions: who needs nothing more, in any run, and who is this run's.
 const (
+	verdictOf  = "coalesce(metadata -> 'output' ->> 'verdict', 'due')"
+	errorOf    = "coalesce(metadata -> 'output' ->> 'error', '')"
 	settled    = "coalesce(metadata -> 'output' ->> 'verdict', '') IN ('activated', 'recovered', 'already active', 'not found', 'invalid', 'refused')"
 	unfinished = "state IN ('available', 'pending', 'retryable', 'running', 'scheduled')"
 )
@@ -135,18 +137,12 @@ func column(ctx context.Context, db interface {
 
 func (s *store) close() { _ = s.db.Close() }
 
-// Expressions of SQL.
-const (
-	verdictOf = "coalesce(metadata -> 'output' ->> 'verdict', 'due')"
-	errorOf   = "coalesce(metadata -> 'output' ->> 'error', '')"
-)
-
-// table writes how many users have which verdict, with an example of each, and returns
-// the exit status.
-func (s *store) table(ctx context.Context, task string, out io.Writer) (status int, err error) {
+// table says how many users have which verdict, with an example of each.
+func (s *store) table(ctx context.Context, task string) (text string, status int, err error) {
+	var out strings.Builder
 	rows, err := s.db.QueryContext(ctx, "SELECT "+verdictOf+", count(*), coalesce(nullif(max("+errorOf+"), ''), min(args ->> 'id')) FROM river_job WHERE queue = $1 GROUP BY 1 ORDER BY 1", task)
 	if err != nil {
-		return 0, err
+		return "", 0, err
 	}
 	defer func() { _ = rows.Close() }() // Err tells
 	users := 0
@@ -155,9 +151,9 @@ func (s *store) table(ctx context.Context, task string, out io.Writer) (status i
 		var n int
 		var example string
 		if err := rows.Scan(&v, &n, &example); err != nil {
-			return 0, err
+			return "", 0, err
 		}
-		fmt.Fprintf(out, "%7d  %-14s  such as %s\n", n, v, example)
+		fmt.Fprintf(&out, "%7d  %-14s  such as %s\n", n, v, example)
 		users += n
 		switch v {
 		case activated, recovered, alreadyActive:
@@ -167,8 +163,8 @@ func (s *store) table(ctx context.Context, task string, out io.Writer) (status i
 			status = max(status, someRefused)
 		}
 	}
-	fmt.Fprintf(out, "%7d  users\n", users)
-	return status, rows.Err()
+	fmt.Fprintf(&out, "%7d  users\n", users)
+	return out.String(), status, rows.Err()
 }
 
 // export writes the verdicts of all users in a store.

@@ -207,10 +207,7 @@ func (w *worker) wait(d time.Duration) {
 	}
 }
 
-const (
-	down    = "the backend does not respond as it should"
-	noToken = "the access token can't be read or renewed"
-)
+const down, noToken = "the backend does not respond as it should", "the access token can't be read or renewed"
 
 // blame says what is to blame for a failed call, if it isn't its user.
 func blame(err error) string {
