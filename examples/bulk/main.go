@@ -124,7 +124,10 @@ func command(ctx context.Context, args []string, env func(string) string, stdin 
 	if ids = slices.Compact(ids); len(ids) > o.most {
 		return 0, fmt.Errorf("there are %d users, and -most is %d; give more if all of them are meant", len(ids), o.most)
 	}
-	s, err := openStore(ctx, o.store, true)
+	s, err := openStore(ctx, o.store, o.dryRun)
+	if o.dryRun && errors.Is(err, errNoJobs) && o.source != (source{}) {
+		s, err = openStore(ctx, "", false) // nobody has a job yet
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -221,12 +224,15 @@ func run(ctx context.Context, o options, s *store, job activate, api *flashback.
 			break
 		}
 	}
-	due, err := s.add(ctx, client, job, users, o.dryRun)
-	if err != nil {
+	if o.dryRun {
+		again, err := column(ctx, s.db, "SELECT args ->> 'id' FROM river_job WHERE queue = $1 AND ("+unfinished+" OR NOT "+settled+")", job.Task)
+		if err == nil {
+			_, err = fmt.Fprint(stdout, strings.Join(append(slices.Sorted(slices.Values(slices.Concat(users, again))), ""), "\n"))
+		}
+		return err
+	}
+	if err := s.add(ctx, client, job, users); err != nil {
 		return fmt.Errorf("no user was added to %s: %w", s.name, err)
-	} else if o.dryRun {
-		fmt.Fprint(stdout, strings.Join(append(due, ""), "\n"))
-		return nil
 	}
 	if o.ui != "" {
 		ui, err := riverui.NewHandler(&riverui.HandlerOpts{Endpoints: riverui.NewEndpoints(client, nil), Logger: logger})

@@ -343,7 +343,7 @@ func TestAllWhoWereDeletedSince(t *testing.T) {
 		assert.Equal(t, allActive, status)
 		assert.Equal(t, "new\n", stdout)
 	}
-	assert.Empty(t, f.exported(), "a dry run leaves nothing")
+	assert.NoFileExists(t, f.store, "a dry run leaves nothing")
 	for _, request := range f.backend.Requests() {
 		assert.Equal(t, "GET", request.Method)
 	}
@@ -643,7 +643,7 @@ func TestATokenFileThatGoesAwayHoldsTheJobs(t *testing.T) {
 			n := 0
 			f.backend.Decide(func(*http.Request) flashbacktest.Fault {
 				if n++; n == 50 {
-					assert.NoError(t, spoil(path))
+					require.NoError(t, spoil(path))
 					time.AfterFunc(5*time.Second, func() {
 						assert.NoError(t, errors.Join(os.RemoveAll(path), os.WriteFile(path, []byte(token), 0o600)))
 					})
@@ -713,14 +713,18 @@ func TestAStoreThatIsNotOursIsLeftAlone(t *testing.T) {
 		"newer": "INSERT INTO river_migration (line, version) SELECT 'main', version + 100 FROM river_migration",
 		"kinds": "INSERT INTO river_job (kind, max_attempts) VALUES ('send_letter', 1)",
 	} {
-		s, err := openStore(t.Context(), at(name), true)
-		require.NoError(t, err)
+		s, err := openStore(t.Context(), at(name), false)
+		require.NoError(t, err, name)
 		_, err = s.db.ExecContext(t.Context(), statement)
 		require.NoError(t, err)
 		s.close()
 	}
+	app, err := sql.Open("sqlite", "file:"+at("app"))
+	require.NoError(t, err)
+	_, err = app.ExecContext(t.Context(), "CREATE TABLE letters (text)")
+	require.NoError(t, errors.Join(err, app.Close()))
 	for name, says := range map[string]string{
-		at("letter"): "not a database", at("newer"): "of another version", at("kinds"): "has send_letter",
+		at("letter"): "not a database", at("app"): "another program's", at("newer"): "of another version", at("kinds"): "has send_letter",
 		dir: "give another -store", at("missing/store"): "give another -store", "mysql://host/db": "give another -store",
 		"postgres://user:secret@127.0.0.1:1/db": "postgres://127.0.0.1/db can't be used", "postgres://user:secret@host:port/db": "-store",
 	} {
@@ -735,6 +739,66 @@ func TestAStoreThatIsNotOursIsLeftAlone(t *testing.T) {
 		after, _ := os.ReadFile(name)
 		assert.Equal(t, before, after)
 	}
+	for _, args := range [][]string{{"export"}, {"-ids", "-", "-dry-run"}} {
+		f := newFixture(t)
+		f.store = at("app")
+		before, err := os.ReadFile(f.store)
+		require.NoError(t, err)
+		status, _, _, err := f.run(t.Context(), args...)
+		require.ErrorContains(t, err, "another program's")
+		assert.Equal(t, couldNot, status)
+		after, err := os.ReadFile(f.store)
+		require.NoError(t, err)
+		assert.Equal(t, before, after)
+	}
+}
+
+func TestWhatOnlyReadsMakesNoTables(t *testing.T) {
+	t.Parallel()
+	onEachStore(t, func(t *testing.T, f *fixture) {
+		t.Helper()
+		f.backend.AddDeletedUser("user-1")
+		f.stdin = "user-1\n"
+		for range 2 { // the first has made none
+			status, stdout, _, err := f.run(t.Context(), "export")
+			require.ErrorContains(t, err, "there are no jobs in it")
+			assert.Equal(t, couldNot, status)
+			assert.Empty(t, stdout)
+			_, _, _, err = f.run(t.Context(), "-dry-run")
+			require.ErrorContains(t, err, "there are no jobs in it")
+			status, stdout, _, err = f.run(t.Context(), "-ids", "-", "-dry-run")
+			require.NoError(t, err)
+			assert.Equal(t, allActive, status)
+			assert.Equal(t, "user-1\n", stdout)
+		}
+		if !strings.HasPrefix(f.store, "postgres") {
+			assert.NoFileExists(t, f.store)
+		}
+		assert.Zero(t, f.activations())
+	})
+}
+
+func TestADryRunIsWhoARunAsksFor(t *testing.T) {
+	t.Parallel()
+	onEachStore(t, func(t *testing.T, f *fixture) {
+		t.Helper()
+		f.backend.AddDeletedUser("settled")
+		f.backend.AddUser(flashbacktest.User{ID: "forbidden", OrgID: "another"})
+		f.stdin = "settled\nforbidden\n"
+		_, _, _, err := f.run(t.Context(), "-ids", "-")
+		require.NoError(t, err)
+		f.stdin = "new\nsettled\n"
+		_, stdout, _, err := f.run(t.Context(), "-ids", "-", "-dry-run")
+		require.NoError(t, err)
+		assert.Equal(t, "forbidden\nnew\n", stdout)
+		_, stdout, _, err = f.run(t.Context(), "-dry-run")
+		require.NoError(t, err)
+		assert.Equal(t, "forbidden\n", stdout)
+		before := f.activations()
+		_, _, _, err = f.run(t.Context(), "-ids", "-")
+		require.NoError(t, err)
+		assert.Equal(t, 2, f.activations()-before)
+	})
 }
 
 // fullDisk is a file on a disk that is full.
@@ -751,6 +815,10 @@ func TestAResultThatCannotBeWritten(t *testing.T) {
 		status, err = command(t.Context(), append(args, "-store", f.store), func(key string) string { return f.env[key] }, strings.NewReader("user-1\n"), fullDisk{}, &errs)
 		return status, errs.String(), err
 	}
+	status, _, err := run("-ids", "-", "-dry-run")
+	require.ErrorContains(t, err, "the disk is full")
+	assert.Equal(t, couldNot, status)
+
 	status, stderr, err := run("-ids", "-")
 	require.NoError(t, err)
 	assert.Equal(t, allActive, status, "which is true of the users")
