@@ -12,8 +12,9 @@
 //
 //	go run ./examples/activate 550e8400-e29b-41d4-a716-446655440000
 //
-// The exit status is 0 on success, 1 if the user was not activated, 2 if the command
-// was used wrongly, and 3 if the outcome is unknown. Errors are on standard error.
+// The exit status is 0 on success, even if the result could not be written, 1 if the user
+// was not activated, 2 if the command was used wrongly, and 3 if the outcome is unknown.
+// Errors are on standard error.
 package main
 
 import (
@@ -48,11 +49,13 @@ backend what can come of that.
   FLASHBACK_ACCESS_TOKEN  the access token
   FLASHBACK_BASE_URL      the address of the backend, if it is not the documented one
 
-Exit status: 0 success, 1 failure, 2 wrong use, 3 outcome unknown.
+Exit status: 0 success (even if the result could not be written), 1 failure,
+2 wrong use, 3 outcome unknown.
 `
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signal.Ignore(syscall.Signal(13)) // SIGPIPE, for which not every system has a name: a closed pipe is an error of the write
 	status := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(status)
@@ -64,8 +67,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	flags.SetOutput(io.Discard)
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		_, _ = io.WriteString(stdout, usage)
-		return succeeded
+		_, err = io.WriteString(stdout, usage)
+		return report(stderr, err)
 	}
 	switch token := getenv("FLASHBACK_ACCESS_TOKEN"); {
 	case err != nil:
@@ -77,7 +80,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case flags.NArg() != 1:
 		err = misuseError{errors.New("give one argument: the ID of the user to activate")}
 	default:
-		err = activate(ctx, token, getenv("FLASHBACK_BASE_URL"), flags.Arg(0), stdout)
+		err = activate(ctx, token, getenv("FLASHBACK_BASE_URL"), flags.Arg(0), stdout, stderr)
 	}
 	return report(stderr, err)
 }
@@ -103,7 +106,7 @@ func report(stderr io.Writer, err error) int {
 }
 
 // activate activates a user on the real backend.
-func activate(ctx context.Context, token, baseURL, userID string, stdout io.Writer) error {
+func activate(ctx context.Context, token, baseURL, userID string, stdout, stderr io.Writer) error {
 	var opts []flashback.Option
 	if baseURL != "" {
 		opts = append(opts, flashback.WithBaseURL(baseURL))
@@ -121,8 +124,11 @@ func activate(ctx context.Context, token, baseURL, userID string, stdout io.Writ
 	if activation.Recovered {
 		how = "most likely by this call; a response was lost"
 	}
-	_, err = fmt.Fprintf(stdout, "User %q is active, %s. The server's message: %q\n", activation.UserID, how, activation.Message)
-	return err
+	result := fmt.Sprintf("User %q is active, %s. The server's message: %q\n", activation.UserID, how, activation.Message)
+	if _, err := io.WriteString(stdout, result); err != nil { // which does not change what was done
+		_, _ = fmt.Fprintf(stderr, "The result could not be written (%v): %s", err, result)
+	}
+	return nil
 }
 
 // tour shows what can come of a call, on a fake backend.

@@ -194,6 +194,54 @@ func TestOnABackend(t *testing.T) {
 	}
 }
 
+// fullDisk is a file on a disk that is full.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestAResultThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	const active = `User "user-1" is active, by this call.`
+
+	t.Run("of an activation is on standard error, and a success", func(t *testing.T) {
+		t.Parallel()
+		backend := flashbacktest.New(t)
+		backend.AddDeletedUser("user-1")
+		var stderr bytes.Buffer
+		env := environment(backend)
+		assert.Equal(t, succeeded, run(t.Context(), []string{"user-1"}, func(name string) string { return env[name] }, fullDisk{}, &stderr))
+		assert.Contains(t, stderr.String(), "The result could not be written (no space left on device): "+active)
+	})
+
+	t.Run("of anything else is a failure", func(t *testing.T) {
+		t.Parallel()
+		for _, args := range [][]string{nil, {"-h"}} {
+			var stderr bytes.Buffer
+			assert.Equal(t, failed, run(t.Context(), args, func(string) string { return "" }, fullDisk{}, &stderr))
+			assert.Equal(t, "no space left on device\n", stderr.String())
+		}
+	})
+
+	t.Run("since the pipe is closed", func(t *testing.T) {
+		t.Parallel()
+		if runtime.GOOS == "windows" {
+			t.Skip("has no SIGPIPE")
+		}
+		backend := flashbacktest.New(t)
+		backend.AddDeletedUser("user-1")
+		reader, writer, err := os.Pipe()
+		require.NoError(t, err)
+		require.NoError(t, reader.Close())
+		process := exec.CommandContext(t.Context(), os.Args[0], "user-1") //nolint:gosec // The test runs itself.
+		process.Env = append(os.Environ(), "TEST_AS_COMMAND=1", "FLASHBACK_ACCESS_TOKEN="+backend.Token(), "FLASHBACK_BASE_URL="+backend.URL)
+		var stderr bytes.Buffer
+		process.Stdout, process.Stderr = writer, &stderr
+		require.NoError(t, process.Run())
+		require.NoError(t, writer.Close())
+		assert.Contains(t, stderr.String(), "broken pipe): "+active)
+	})
+}
+
 func TestCanceled(t *testing.T) {
 	t.Parallel()
 	const advice = "Run this again"

@@ -8,8 +8,7 @@
 //	bulk export > verdicts.csv
 //
 // The token comes from FLASHBACK_ACCESS_TOKEN or from -token-file, which may also be the
-// file of a session that package tokenfile keeps; the address from
-// FLASHBACK_BASE_URL, if it is not the real backend's.
+// file of a session that package tokenfile keeps; the address from FLASHBACK_BASE_URL.
 //
 // The exit status is 0 if every user is active, 1 if some can't be activated (by this
 // token, at least), 3 if there is something left to do, so that the command should be
@@ -22,11 +21,18 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/riverqueue/river"
+	"riverqueue.com/riverui"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
 	"github.com/flashbacknetwork/flashback-go/tokenfile"
@@ -49,16 +55,10 @@ func main() {
 
 // options are the flags.
 type options struct {
-	source    source
-	store     string
-	task      string
-	tokenFile string
-	ui        string
-	workers   int
-	most      int
-	dryRun    bool
-	export    bool
-	json      bool
+	source                     source
+	store, task, tokenFile, ui string
+	workers, most              int
+	dryRun, export, json       bool
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -80,6 +80,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		args = args[1:]
 	}
 	err := flags.Parse(args)
+	flags.Visit(func(f *flag.Flag) {
+		if value, ok := f.Value.(flag.Getter); ok && value.Get() == "" && err == nil {
+			err = fmt.Errorf("-%s is empty; is a variable not set?", f.Name)
+		}
+	})
 	switch {
 	case err != nil:
 		return o, err
@@ -111,21 +116,30 @@ func command(ctx context.Context, args []string, env func(string) string, stdin 
 	if err != nil {
 		return 0, err
 	}
+	bar := newProgress(stderr)
+	if len(ids) == 0 && o.source != (source{}) {
+		bar.say("There are no users to add.")
+	}
 	slices.Sort(ids) // in one order everywhere, so that no two machines wait for each other
 	if ids = slices.Compact(ids); len(ids) > o.most {
 		return 0, fmt.Errorf("there are %d users, and -most is %d; give more if all of them are meant", len(ids), o.most)
 	}
-	s, err := openStore(ctx, o.store, true)
+	s, err := openStore(ctx, o.store, o.dryRun)
+	if o.dryRun && errors.Is(err, errNoJobs) && o.source != (source{}) {
+		s, err = openStore(ctx, "", false) // nobody has a job yet
+	}
 	if err != nil {
 		return 0, err
 	}
 	defer s.close()
-	bar := newProgress(stderr)
 	if err := run(ctx, o, s, activate{Backend: base, Task: o.task}, client, ids, stdout, bar); err != nil || o.dryRun {
 		return allActive, err
 	}
 	bar.say("")
-	status, err = s.table(context.WithoutCancel(ctx), o.task, stdout)
+	text, status, err := s.table(context.WithoutCancel(ctx), o.task)
+	if _, failed := io.WriteString(stdout, text); failed != nil { // which changes nothing of what was done
+		bar.say("The table of verdicts could not be written (%v):\n%s", failed, text)
+	}
 	if status == somethingDue {
 		bar.say("Something is left. To go on, run the same command again.")
 	}
@@ -166,4 +180,90 @@ func connect(ctx context.Context, o options, env func(string) string) (client *f
 	}
 	client, err = flashback.NewClient("", opts...)
 	return client, base, err
+}
+
+// run adds the users and works all that are due, until none is; a dry run writes who that
+// would be. When ctx ends, it begins no further one and finishes what it has begun.
+func run(ctx context.Context, o options, s *store, job activate, api *flashback.Client, users []string, stdout io.Writer, bar *progress) error {
+	probe, err := api.With(flashback.WithMaxRetries(0))
+	if err != nil {
+		return err
+	}
+	w := &worker{users: api.Organization.Users, probe: probe.Organization.Users, breaker: newBreaker(bar.say), bar: bar, stopping: ctx}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, w)
+	logger := slog.New(slog.NewTextHandler(bar, &slog.HandlerOptions{Level: slog.LevelError}))
+	client, err := river.NewClient(s.driver, &river.Config{
+		Logger: logger, PollOnly: true, Workers: workers, Queues: map[string]river.QueueConfig{job.Task: {MaxWorkers: o.workers}},
+		FetchCooldown: 2 * time.Millisecond, FetchPollInterval: 100 * time.Millisecond,
+		JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter, SoftStopTimeout: jobTimeout,
+		CompletedJobRetentionPeriod: -1, CancelledJobRetentionPeriod: -1, DiscardedJobRetentionPeriod: -1, // they are the verdicts
+	})
+	if err != nil {
+		return err
+	}
+	others, errOthers := column(ctx, s.db, "SELECT coalesce('users of ' || (args ->> 'backend'), kind) FROM river_job WHERE kind <> $1 OR args ->> 'backend' <> $2 LIMIT 1", kind, job.Backend)
+	known, err := column(ctx, s.db, "SELECT args ->> 'id' FROM river_job WHERE queue = $1", job.Task)
+	switch {
+	case errors.Join(err, errOthers) != nil:
+		return errors.Join(err, errOthers)
+	case len(others) > 0: // which River would discard if they were stuck
+		return fmt.Errorf("%s has %s; give another -store for those of %s", s.name, others[0], job.Backend)
+	case len(known) == 0 && o.source == (source{}):
+		return fmt.Errorf("%s has no users for the task %q; give -ids or -deleted-since", s.name, o.task)
+	}
+	users = slices.DeleteFunc(users, func(id string) bool { // to insert them again would hold up who is at work with them
+		_, found := slices.BinarySearch(known, id)
+		return found
+	})
+	for _, id := range slices.Concat(users, known) { // to find out whether anything works
+		_, err := api.Organization.Users.Get(ctx, id)
+		if why := blame(err); why != "" && why != down {
+			return fmt.Errorf("%s: %w", why, err)
+		} else if !errors.Is(err, flashback.ErrInvalidArgument) {
+			break
+		}
+	}
+	if o.dryRun {
+		again, err := column(ctx, s.db, "SELECT args ->> 'id' FROM river_job WHERE queue = $1 AND ("+unfinished+" OR NOT "+settled+")", job.Task)
+		if err == nil {
+			_, err = fmt.Fprint(stdout, strings.Join(append(slices.Sorted(slices.Values(slices.Concat(users, again))), ""), "\n"))
+		}
+		return err
+	}
+	if err := s.add(ctx, client, job, users); err != nil {
+		return fmt.Errorf("no user was added to %s: %w", s.name, err)
+	}
+	if o.ui != "" {
+		ui, err := riverui.NewHandler(&riverui.HandlerOpts{Endpoints: riverui.NewEndpoints(client, nil), Logger: logger})
+		if err != nil {
+			return err
+		}
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.ui)
+		if err != nil {
+			return fmt.Errorf("-ui: %w", err)
+		}
+		server := &http.Server{Handler: http.NewCrossOriginProtection().Handler(ui), ReadHeaderTimeout: jobTimeout}
+		go func() { _ = server.Serve(listener) }() // until it is closed
+		defer func() { _ = server.Close() }()
+		if err := ui.Start(ctx); err != nil {
+			return err
+		}
+	}
+	if err := client.Start(ctx); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() {
+		bar.say("Finishing what is begun. Ctrl-C again ends at once, and loses nothing either.")
+	})()
+	for ctx.Err() == nil {
+		began := time.Now()
+		if all, due, running, err := s.count(ctx, job.Task); err == nil { // else River tells
+			if bar.update(all, due, running); due == 0 {
+				break
+			}
+		}
+		w.wait(max(100*time.Millisecond, 20*time.Since(began))) // counting millions takes a while
+	}
+	return client.Stop(context.WithoutCancel(ctx))
 }

@@ -185,7 +185,10 @@ func onEachStore(t *testing.T, test func(t *testing.T, f *fixture)) {
 func (f *fixture) run(ctx context.Context, args ...string) (status int, stdout, stderr string, err error) {
 	f.t.Helper()
 	var out, errs bytes.Buffer
-	status, err = command(ctx, append(args, "-store", f.store), func(key string) string { return f.env[key] }, strings.NewReader(f.stdin), &out, &errs)
+	if !slices.Contains(args, "-store") {
+		args = append(args, "-store", f.store)
+	}
+	status, err = command(ctx, args, func(key string) string { return f.env[key] }, strings.NewReader(f.stdin), &out, &errs)
 	return status, out.String(), errs.String(), err
 }
 
@@ -340,7 +343,7 @@ func TestAllWhoWereDeletedSince(t *testing.T) {
 		assert.Equal(t, allActive, status)
 		assert.Equal(t, "new\n", stdout)
 	}
-	assert.Empty(t, f.exported(), "a dry run leaves nothing")
+	assert.NoFileExists(t, f.store, "a dry run leaves nothing")
 	for _, request := range f.backend.Requests() {
 		assert.Equal(t, "GET", request.Method)
 	}
@@ -394,6 +397,24 @@ func TestACtrlCFinishesWhatIsBegun(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, allActive, status)
 	})
+}
+
+func TestWhoeverTheRateLimitHoldsBackIsDueAndHasNotFailed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	ids := f.addUsers(2)
+	ctx, stop := context.WithCancel(t.Context())
+	f.backend.Decide(func(r *http.Request) flashbacktest.Fault {
+		if r.Method != http.MethodPost {
+			return flashbacktest.None()
+		}
+		stop()
+		return flashbacktest.RateLimited(time.Hour)
+	})
+	status, _, _, err := f.run(ctx, "-ids", ids)
+	require.NoError(t, err)
+	assert.Equal(t, somethingDue, status)
+	assert.Equal(t, map[string]verdict{"user-0000": due, "user-0001": due}, f.verdicts())
 }
 
 func TestAKilledProcessLosesNothing(t *testing.T) {
@@ -604,6 +625,44 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 	assert.Len(t, f.verdicts(), 100)
 }
 
+func TestATokenFileThatGoesAwayHoldsTheJobs(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(path string) error{
+		"no such file":   os.Remove,
+		"is empty":       func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"is a directory": func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			path := filepath.Join(t.TempDir(), "token")
+			token := f.backend.Token()
+			require.NoError(t, os.WriteFile(path, []byte(token), 0o600))
+			f.env = map[string]string{"FLASHBACK_BASE_URL": f.backend.URL}
+			ids := f.addUsers(100)
+			n := 0
+			f.backend.Decide(func(*http.Request) flashbacktest.Fault {
+				if n++; n == 50 {
+					require.NoError(t, spoil(path))
+					time.AfterFunc(5*time.Second, func() {
+						assert.NoError(t, errors.Join(os.RemoveAll(path), os.WriteFile(path, []byte(token), 0o600)))
+					})
+				}
+				return flashbacktest.None()
+			})
+			status, _, stderr, err := f.run(t.Context(), "-ids", ids, "-token-file", path)
+			require.NoError(t, err)
+			assert.Equal(t, allActive, status)
+			assert.Regexp(t, "Paused: the access token can't be read or renewed: .*"+name, stderr)
+			assert.Contains(t, stderr, "The backend can be used again.")
+			for id, line := range f.exported() {
+				assert.Equal(t, []string{string(activated), "1"}, line[3:5], "%s spent no attempt", id)
+			}
+			f.settledOnce(100)
+		})
+	}
+}
+
 func TestBadUseIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -619,6 +678,13 @@ func TestBadUseIsRefused(t *testing.T) {
 		{[]string{"-ids", "no-such-file"}, "no-such-file"},
 		{[]string{"-token-file", "no-such-file"}, "no-such-file"},
 		{nil, "give -ids or -deleted-since"},
+		{[]string{"-store", "", "-ids", "-"}, "-store is empty"},
+		{[]string{"export", "-store", ""}, "-store is empty"},
+		{[]string{"-ids", ""}, "-ids is empty"},
+		{[]string{"-ids", "-", "-token-file", ""}, "-token-file is empty"},
+		{[]string{"-ids", "-", "-task", ""}, "-task is empty"},
+		{[]string{"-ids", "-", "-ui", ""}, "-ui is empty"},
+		{[]string{"-deleted-since", ""}, "2026-11-01"},
 		{[]string{"export", "user-1"}, "is no flag"},
 		{[]string{"export"}, "can't be used"},
 		{[]string{"-ui", "256.0.0.1:1", "-ids", "-"}, "-ui"},
@@ -647,14 +713,18 @@ func TestAStoreThatIsNotOursIsLeftAlone(t *testing.T) {
 		"newer": "INSERT INTO river_migration (line, version) SELECT 'main', version + 100 FROM river_migration",
 		"kinds": "INSERT INTO river_job (kind, max_attempts) VALUES ('send_letter', 1)",
 	} {
-		s, err := openStore(t.Context(), at(name), true)
-		require.NoError(t, err)
+		s, err := openStore(t.Context(), at(name), false)
+		require.NoError(t, err, name)
 		_, err = s.db.ExecContext(t.Context(), statement)
 		require.NoError(t, err)
 		s.close()
 	}
+	app, err := sql.Open("sqlite", "file:"+at("app"))
+	require.NoError(t, err)
+	_, err = app.ExecContext(t.Context(), "CREATE TABLE letters (text)")
+	require.NoError(t, errors.Join(err, app.Close()))
 	for name, says := range map[string]string{
-		at("letter"): "not a database", at("newer"): "of another version", at("kinds"): "has send_letter",
+		at("letter"): "not a database", at("app"): "another program's", at("newer"): "of another version", at("kinds"): "has send_letter",
 		dir: "give another -store", at("missing/store"): "give another -store", "mysql://host/db": "give another -store",
 		"postgres://user:secret@127.0.0.1:1/db": "postgres://127.0.0.1/db can't be used", "postgres://user:secret@host:port/db": "-store",
 	} {
@@ -669,6 +739,114 @@ func TestAStoreThatIsNotOursIsLeftAlone(t *testing.T) {
 		after, _ := os.ReadFile(name)
 		assert.Equal(t, before, after)
 	}
+	for _, args := range [][]string{{"export"}, {"-ids", "-", "-dry-run"}} {
+		f := newFixture(t)
+		f.store = at("app")
+		before, err := os.ReadFile(f.store)
+		require.NoError(t, err)
+		status, _, _, err := f.run(t.Context(), args...)
+		require.ErrorContains(t, err, "another program's")
+		assert.Equal(t, couldNot, status)
+		after, err := os.ReadFile(f.store)
+		require.NoError(t, err)
+		assert.Equal(t, before, after)
+	}
+}
+
+func TestWhatOnlyReadsMakesNoTables(t *testing.T) {
+	t.Parallel()
+	onEachStore(t, func(t *testing.T, f *fixture) {
+		t.Helper()
+		f.backend.AddDeletedUser("user-1")
+		f.stdin = "user-1\n"
+		for range 2 { // the first has made none
+			status, stdout, _, err := f.run(t.Context(), "export")
+			require.ErrorContains(t, err, "there are no jobs in it")
+			assert.Equal(t, couldNot, status)
+			assert.Empty(t, stdout)
+			_, _, _, err = f.run(t.Context(), "-dry-run")
+			require.ErrorContains(t, err, "there are no jobs in it")
+			status, stdout, _, err = f.run(t.Context(), "-ids", "-", "-dry-run")
+			require.NoError(t, err)
+			assert.Equal(t, allActive, status)
+			assert.Equal(t, "user-1\n", stdout)
+		}
+		if !strings.HasPrefix(f.store, "postgres") {
+			assert.NoFileExists(t, f.store)
+		}
+		assert.Zero(t, f.activations())
+	})
+}
+
+func TestADryRunIsWhoARunAsksFor(t *testing.T) {
+	t.Parallel()
+	onEachStore(t, func(t *testing.T, f *fixture) {
+		t.Helper()
+		f.backend.AddDeletedUser("settled")
+		f.backend.AddUser(flashbacktest.User{ID: "forbidden", OrgID: "another"})
+		f.stdin = "settled\nforbidden\n"
+		_, _, _, err := f.run(t.Context(), "-ids", "-")
+		require.NoError(t, err)
+		f.stdin = "new\nsettled\n"
+		_, stdout, _, err := f.run(t.Context(), "-ids", "-", "-dry-run")
+		require.NoError(t, err)
+		assert.Equal(t, "forbidden\nnew\n", stdout)
+		_, stdout, _, err = f.run(t.Context(), "-dry-run")
+		require.NoError(t, err)
+		assert.Equal(t, "forbidden\n", stdout)
+		before := f.activations()
+		_, _, _, err = f.run(t.Context(), "-ids", "-")
+		require.NoError(t, err)
+		assert.Equal(t, 2, f.activations()-before)
+	})
+}
+
+// fullDisk is a file on a disk that is full.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("the disk is full") }
+
+func TestAResultThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.backend.AddDeletedUser("user-1")
+	run := func(args ...string) (status int, stderr string, err error) {
+		var errs bytes.Buffer
+		status, err = command(t.Context(), append(args, "-store", f.store), func(key string) string { return f.env[key] }, strings.NewReader("user-1\n"), fullDisk{}, &errs)
+		return status, errs.String(), err
+	}
+	status, _, err := run("-ids", "-", "-dry-run")
+	require.ErrorContains(t, err, "the disk is full")
+	assert.Equal(t, couldNot, status)
+
+	status, stderr, err := run("-ids", "-")
+	require.NoError(t, err)
+	assert.Equal(t, allActive, status, "which is true of the users")
+	assert.Contains(t, stderr, "The table of verdicts could not be written (the disk is full):\n      1  activated")
+
+	for _, args := range [][]string{{"export"}, {"export", "-json"}} {
+		status, _, err = run(args...)
+		require.ErrorContains(t, err, "the disk is full")
+		assert.Equal(t, couldNot, status)
+	}
+}
+
+func TestItSaysSoIfThereIsNobody(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"-ids", "-"}, {"-ids", "-", "-dry-run"}, {"-deleted-since", "2099-01-01"}} {
+		f := newFixture(t)
+		f.backend.AddDeletedUser("user-1")
+		f.stdin = "\n# nobody\n"
+		status, _, stderr, err := f.run(t.Context(), args...)
+		require.NoError(t, err)
+		assert.Equal(t, allActive, status)
+		assert.Contains(t, stderr, "There are no users to add.")
+	}
+	f := newFixture(t)
+	f.stdin = "user-1\n"
+	_, _, stderr, err := f.run(t.Context(), "-ids", "-")
+	require.NoError(t, err)
+	assert.NotContains(t, stderr, "There are no users")
 }
 
 func TestThePageIsServed(t *testing.T) {

@@ -20,8 +20,7 @@ type progress struct {
 	bar bool
 
 	lines, errors rate.Sometimes
-
-	throttled atomic.Int64 // when there was last a sign of a rate limit, in Unix time
+	throttled     atomic.Int64 // when there was last a sign of a rate limit, in Unix time
 
 	mu             sync.Mutex
 	oldDue, newDue int // how many users were due at two times
