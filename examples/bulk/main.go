@@ -16,6 +16,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -53,7 +54,6 @@ func main() {
 	os.Exit(status)
 }
 
-// options are the flags.
 type options struct {
 	source                     source
 	store, task, tokenFile, ui string
@@ -87,13 +87,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	})
 	switch {
 	case err != nil:
-		return o, err
 	case flags.NArg() > 0:
-		return o, fmt.Errorf("%q is no flag; give IDs with -ids", flags.Arg(0))
+		err = fmt.Errorf("%q is no flag; give IDs with -ids", flags.Arg(0))
 	case o.source.file != "" && !o.source.since.IsZero():
-		return o, errors.New("give -ids or -deleted-since, not both")
+		err = errors.New("give -ids or -deleted-since, not both")
 	}
-	return o, nil
+	return o, err
 }
 
 func command(ctx context.Context, args []string, env func(string) string, stdin io.Reader, stdout, stderr io.Writer) (status int, err error) {
@@ -153,9 +152,7 @@ func connect(ctx context.Context, o options, env func(string) string) (client *f
 	if o.source.demo {
 		return newDemo().Client(opts...), "the demo", nil
 	}
-	if base = strings.TrimRight(env("FLASHBACK_BASE_URL"), "/"); base == "" {
-		base = flashback.DefaultBaseURL
-	}
+	base = cmp.Or(strings.TrimRight(env("FLASHBACK_BASE_URL"), "/"), flashback.DefaultBaseURL)
 	opts = append(opts, flashback.WithBaseURL(base))
 	source := func(context.Context) (string, error) { return env("FLASHBACK_ACCESS_TOKEN"), nil }
 	if o.tokenFile != "" {

@@ -123,9 +123,8 @@ const (
 
 // count counts a task's jobs, those that are due, and those that a process has begun.
 func (s *store) count(ctx context.Context, task string) (all, due, running int, err error) {
-	row := s.db.QueryRowContext(ctx, "SELECT count(*), count(CASE WHEN "+unfinished+" THEN 1 END), count(CASE WHEN state = 'running' THEN 1 END)"+
-		" FROM river_job WHERE queue = $1", task)
-	err = row.Scan(&all, &due, &running)
+	err = s.db.QueryRowContext(ctx, "SELECT count(*), count(CASE WHEN "+unfinished+" THEN 1 END), count(CASE WHEN state = 'running' THEN 1 END)"+
+		" FROM river_job WHERE queue = $1", task).Scan(&all, &due, &running)
 	return all, due, running, err
 }
 
@@ -180,9 +179,7 @@ func (s *store) table(ctx context.Context, task string) (text string, status int
 	defer func() { _ = rows.Close() }() // Err tells
 	users := 0
 	for rows.Next() {
-		var v verdict
-		var n int
-		var example string
+		v, n, example := verdict(""), 0, ""
 		if err := rows.Scan(&v, &n, &example); err != nil {
 			return "", 0, err
 		}

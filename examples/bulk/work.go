@@ -60,7 +60,6 @@ type output struct {
 	Error   string  `json:"error,omitempty"`
 }
 
-// worker works the jobs.
 type worker struct {
 	river.WorkerDefaults[activate]
 
@@ -186,13 +185,12 @@ func (w *worker) activate(ctx context.Context, userID string) (*flashback.Activa
 			}
 			return w.probe.Activate(ctx, userID)
 		})
-		if blame(err) == noToken { // so nothing was sent
+		switch {
+		case blame(err) == noToken: // so nothing was sent
 			return nil, errHeld
-		}
-		if !errors.Is(err, gobreaker.ErrOpenState) && !errors.Is(err, gobreaker.ErrTooManyRequests) {
+		case !errors.Is(err, gobreaker.ErrOpenState) && !errors.Is(err, gobreaker.ErrTooManyRequests):
 			return activation, err
-		}
-		if time.Now().After(end) || w.stopping.Err() != nil {
+		case time.Now().After(end), w.stopping.Err() != nil:
 			return nil, errHeld
 		}
 		w.wait(100 * time.Millisecond)
