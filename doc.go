@@ -54,7 +54,7 @@
 // # Sources
 //
 // What each call rests on: the API's documentation, the types of its TypeScript client, or
-// HTTP (RFC 9110 and its relatives).
+// HTTP (RFC 9110 and others).
 //
 //	List, Get, Update, Delete, Activate    documented
 //	Organization.Get, Organization.Update  documented; the fields of the update: types

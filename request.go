@@ -48,9 +48,9 @@ type Request struct {
 // decodes the whole JSON of a success, with its envelope, into what into points to. A nil into takes any success; a 204 leaves into as it is.
 //
 // A 2xx is a success if it is a 204, or JSON that fits into and does not say
-// "success": false. Other JSON is [ErrUnexpectedResponse]; unless the request is safe, the
-// outcome is then unknown. There is no read-back: behind a proxy that repeats a DELETE, a
-// refused one may have been applied.
+// "success": false. A 202, or other JSON, is [ErrUnexpectedResponse]; unless the request is
+// safe, the outcome is then unknown. There is no read-back: behind a proxy that repeats a
+// DELETE, a refused one may have been applied.
 func (c *Client) Do(ctx context.Context, req Request, into any) error {
 	op, err := req.operation(into)
 	if err != nil {

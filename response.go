@@ -11,7 +11,7 @@ import (
 
 // Response is what came of a call.
 type Response struct {
-	// StatusCode, Header, RequestID, Attempts and Throttled are as in [Error].
+	// As in [Error], or of the read-back that settled it.
 	StatusCode int         `json:"statusCode"`
 	Header     http.Header `json:"header"`
 	RequestID  string      `json:"requestId"`
