@@ -2,6 +2,7 @@ package flashback
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -224,19 +225,23 @@ func Resume(ctx context.Context, tokens Tokens, opts ...Option) (*Session, error
 	if s.tokens = tokens; tokens != (Tokens{}) && tokens.BaseURL == "" {
 		s.tokens.BaseURL = s.baseURL
 	}
-	if err := s.change(ctx, "Resume", unchanged); err != nil {
+	if err := s.change(ctx, "Resume", resumed); err != nil {
 		return nil, err
 	}
-	kept := s.current()
-	if kept.Refresh == (Secret{}) && kept.Access == (Secret{}) {
-		return nil, invalid("Resume", "", errors.New("there are no tokens; log in first"))
+	return &Session{func() *session { return s }}, nil
+}
+
+// resumed checks the tokens to go on with, before they are kept.
+func resumed(tokens Tokens) (Tokens, error) {
+	if tokens.Refresh == (Secret{}) && tokens.Access == (Secret{}) {
+		return Tokens{}, invalid("Resume", "", errors.New("there are no tokens; log in first"))
 	}
-	for name, token := range map[string]Secret{"access": kept.Access, "refresh": kept.Refresh} {
+	for name, token := range map[string]Secret{"access": tokens.Access, "refresh": tokens.Refresh} {
 		if err := checkToken(token.Reveal()); err != nil && token != (Secret{}) {
-			return nil, invalid("Resume", "", fmt.Errorf("the %s token %w", name, err))
+			return Tokens{}, invalid("Resume", "", fmt.Errorf("the %s token %w", name, err))
 		}
 	}
-	return &Session{func() *session { return s }}, nil
+	return tokens, nil
 }
 
 func (s *session) current() Tokens {
@@ -410,12 +415,10 @@ func (s *session) granted(o *call.Outcome, old Tokens) Tokens {
 		server = date
 	}
 	next := Tokens{Access: NewSecret(g.access), Refresh: old.Refresh, ID: old.ID, BaseURL: s.baseURL}
-	if g.refresh != "" {
-		next.Refresh = NewSecret(g.refresh)
+	if g.refresh != "" && g.refresh != old.Refresh.Reveal() {
+		next.Refresh, next.ID = NewSecret(g.refresh), ""
 	}
-	if g.id != "" {
-		next.ID = g.id
-	}
+	next.ID = cmp.Or(g.id, next.ID)
 	if lifetime := g.lifetime(server); lifetime > 0 {
 		next.ExpiresAt = now.Add(lifetime)
 	}

@@ -2,6 +2,7 @@ package flashback_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -390,6 +391,36 @@ func (idle) Update(context.Context, func(flashback.Tokens) (flashback.Tokens, er
 	return nil
 }
 
+// shelf is a store in memory that sessions share. Like a database, it keeps nothing once the
+// context has ended.
+type shelf struct {
+	lock    chan struct{} // of one
+	tokens  flashback.Tokens
+	failing error
+	writes  int
+}
+
+func newShelf() *shelf { return &shelf{lock: make(chan struct{}, 1)} }
+
+func (s *shelf) Update(ctx context.Context, f func(flashback.Tokens) (flashback.Tokens, error)) error {
+	select {
+	case s.lock <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.lock }()
+	next, err := f(s.tokens)
+	if err != nil || next == s.tokens {
+		return err
+	}
+	if err := cmp.Or(s.failing, ctx.Err()); err != nil {
+		return err
+	}
+	s.tokens = next
+	s.writes++
+	return nil
+}
+
 type nilError struct{ text string }
 
 func (e *nilError) Error() string { return e.text }
@@ -426,6 +457,52 @@ func TestTokensThatCanNotBeSentAreNotResumed(t *testing.T) {
 			require.ErrorIs(t, err, flashback.ErrInvalidArgument)
 			require.ErrorContains(t, err, says)
 		}
+	}
+}
+
+func TestTokensThatCanNotBeUsedAreNotKept(t *testing.T) {
+	t.Parallel()
+	for name, bad := range map[string]flashback.Tokens{
+		"an ID alone":           {ID: "x"},
+		"a base URL alone":      {BaseURL: "https://backend.flashback.test"},
+		"a secret as printed":   {Access: flashback.NewSecret("[redacted]"), Refresh: flashback.NewSecret("[redacted]")},
+		"one good and one bad":  {Access: flashback.NewSecret("good-token"), Refresh: flashback.NewSecret("bad-token\n")},
+		"those of another host": {Access: flashback.NewSecret("good-token"), BaseURL: "https://other.example"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, kept := withJane(), newShelf()
+			_, err := flashback.Resume(t.Context(), bad, b.Options(flashback.WithTokenStore(kept))...)
+			require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+			assert.Zero(t, kept.tokens)
+			session, _ := logIn(t, b)
+			resumed, err := flashback.Resume(t.Context(), session.Tokens(), b.Options(flashback.WithTokenStore(kept))...)
+			require.NoError(t, err)
+			assert.Equal(t, session.Tokens(), resumed.Tokens())
+			assert.Equal(t, session.Tokens(), kept.tokens)
+		})
+	}
+}
+
+func TestAnIDIsThatOfItsRefreshToken(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ more, want string }{
+		"another refresh token, without its ID": {`,"refreshToken":"another"`, ""},
+		"another refresh token, with its ID":    {`,"refreshToken":"another","tokenId":"id-2"`, "id-2"},
+		"the same refresh token":                {`,"refreshToken":"first"`, "id-1"},
+		"no refresh token":                      {``, "id-1"},
+		"no refresh token, and an ID":           {`,"tokenId":"id-2"`, "id-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := withJane()
+			b.ScriptFor("refresh", flashbacktest.Respond(200, `{"success":true,"accessToken":"new-access"`+tt.more+`}`))
+			session, err := flashback.Resume(t.Context(), flashback.Tokens{Refresh: flashback.NewSecret("first"), ID: "id-1"}, b.Options()...)
+			require.NoError(t, err)
+			_, err = session.Token(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, session.Tokens().ID)
+		})
 	}
 }
 
