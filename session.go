@@ -410,7 +410,7 @@ func (s *session) change(ctx context.Context, op string, f func(newest Tokens) (
 	}
 	defer func() { <-s.turn }()
 	own, keep := s.current(), s.keep
-	// What is verified is kept, now or by a renewal if that failed.
+	// While it is apart, only what VerifyMFA got is kept: at once, or by a renewal if that failed.
 	apart := s.apart && op != verifyMFA.Name && (op != refreshTokens.Name || s.pending == Tokens{})
 	if apart {
 		keep = keepNothing
