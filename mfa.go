@@ -3,9 +3,28 @@ package flashback
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"github.com/flashbacknetwork/flashback-go/internal/call"
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
+	"github.com/flashbacknetwork/flashback-go/internal/verdict"
+)
+
+var (
+	verifyMFA = operation{
+		Op: call.Op{
+			Name: "mfa.verifyLogin", Method: http.MethodPost, Path: "/mfa/verify-login",
+			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Auth: call.Fixed, Read: readGrant("fullAccessToken"), Required: true, Grants: true,
+		},
+		expects: "tokens",
+	}
+	mfaStatus = operation{
+		Op: call.Op{
+			Name: "mfa.status", Method: http.MethodGet, Path: "/mfa/status",
+			Rule: verdict.Rule{Repeat: verdict.Safe}, Auth: call.Fixed, Read: readMFA, Required: true,
+		},
+		expects: "an object",
+	}
 )
 
 // MFAType is a kind of second factor.
@@ -62,11 +81,14 @@ func readMFA(body []byte, _ *call.Input) (any, error) {
 	return &mfa, nil
 }
 
-// needsMFA asks once: without a response, the calls of the session will tell.
-func (s *session) needsMFA(ctx context.Context) *MFARequiredError {
-	once := *s.caller()
-	once.Retry.Max = 0
-	outcome, _ := caller(func() *call.Client { return &once }).do(WithResponse(ctx, nil), &mfaStatus, call.Input{}, nil)
+// needsMFA asks once, and not for long: without a response, the calls of the session will
+// tell.
+func (s *session) needsMFA(ctx context.Context, tokens Tokens) *MFARequiredError {
+	ctx, cancel := context.WithTimeout(WithResponse(ctx, nil), patient(ctx))
+	defer cancel()
+	ask := s.with(tokens)
+	ask().Retry.Max = 0
+	outcome, _ := ask.do(ctx, &mfaStatus, call.Input{}, nil)
 	mfa, _ := outcome.Found.(*MFARequiredError)
 	return mfa
 }
@@ -88,11 +110,11 @@ func (s *Session) VerifyMFA(ctx context.Context, mfa MFA) error {
 	case mfa.Type != MFAGoogleAuth:
 		return invalid(verifyMFA.Name, "", errors.New("the type must be GOOGLE_AUTH or MAGIC_LINK"))
 	}
-	outcome, err := state.caller.do(ctx, &verifyMFA, call.Input{Password: code}, body)
-	if err != nil {
-		return err
-	}
-	return state.change(ctx, verifyMFA.Name, func(Tokens) (Tokens, error) {
-		return state.granted(&outcome, state.current()), nil
+	return state.send(ctx, &verifyMFA, func(c caller, newest Tokens) (Tokens, error) {
+		outcome, err := c.do(ctx, &verifyMFA, call.Input{Password: code}, body)
+		if err != nil {
+			return Tokens{}, err
+		}
+		return state.granted(&outcome, newest), nil
 	})
 }

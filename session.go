@@ -2,6 +2,7 @@ package flashback
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,20 +62,6 @@ var (
 		},
 		expects: "tokens",
 	}
-	verifyMFA = operation{
-		Op: call.Op{
-			Name: "mfa.verifyLogin", Method: http.MethodPost, Path: "/mfa/verify-login",
-			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Auth: call.Fixed, Read: readGrant("fullAccessToken"), Required: true, Grants: true,
-		},
-		expects: "tokens",
-	}
-	mfaStatus = operation{
-		Op: call.Op{
-			Name: "mfa.status", Method: http.MethodGet, Path: "/mfa/status",
-			Rule: verdict.Rule{Repeat: verdict.Safe}, Auth: call.Fixed, Read: readMFA, Required: true,
-		},
-		expects: "an object",
-	}
 	logoutUser = operation{
 		Op: call.Op{
 			Name: "user.logout", Method: http.MethodPost, Path: "/user/logout",
@@ -113,7 +100,7 @@ func readTokenList(body []byte, _ *call.Input) (any, error) {
 const (
 	renewalTimeout = 3 * time.Minute
 	renewalPause   = 30 * time.Second // after one that did not help, while the token lives
-	patience       = 5 * time.Second  // with a renewal, while the token lives
+	patience       = 5 * time.Second  // with what a call can do without
 )
 
 // Session hands out access tokens, and renews them ahead of their end and when the server
@@ -128,7 +115,8 @@ type session struct {
 	baseURL string
 	keep    keeper
 	turn    chan struct{} // held by the one who changes the tokens, and changes what follows
-	pending Tokens        // granted for the refresh token that follows, and not kept yet
+	apart   bool          // a second factor is missing: nothing is kept, and what is kept is another session's
+	pending Tokens        // granted in place of the refresh token that follows, and not kept yet
 	spent   Secret
 	lost    error // what the server said to the refresh token that follows
 	useless Secret
@@ -161,10 +149,7 @@ func newSession(op string, opts []Option) (*session, error) {
 	s.caller = client.call()
 	s.baseURL = s.caller().BaseURL.String()
 	if s.keep == nil {
-		s.keep = func(_ context.Context, own Tokens, f func(Tokens) (Tokens, error)) error {
-			_, err := f(own)
-			return err
-		}
+		s.keep = keepNothing
 	}
 	return s, nil
 }
@@ -175,8 +160,8 @@ func newSession(op string, opts []Option) (*session, error) {
 // A refused login matches [ErrUnauthorized], and its Code says why: USER_NOT_FOUND,
 // INVALID_PASSWORD, USER_INACTIVE or NO_PASSWORD_SET. If the user's status, which Login asks
 // for, says that a second factor is needed, the error has a [*MFARequiredError]; without a
-// status the session is returned. Login is repeated after an ambiguous attempt, which
-// leaves at most a refresh token on the server that nobody has.
+// status the session is returned. Login is repeated, which leaves at most a refresh token on
+// the server that nobody has.
 func Login(ctx context.Context, email string, password Secret, opts ...Option) (*Session, error) {
 	text := password.Reveal()
 	switch {
@@ -189,26 +174,25 @@ func Login(ctx context.Context, email string, password Secret, opts ...Option) (
 	if err != nil {
 		return nil, err
 	}
-	// Where the tokens can't be kept, no password is sent.
-	if err := s.change(ctx, loginUser.Name, unchanged); err != nil {
-		return nil, err
-	}
-	outcome, err := s.caller.do(ctx, &loginUser, call.Input{Password: text}, struct {
-		Email    string `json:"email"`
-		Password string `json:"password"`
-	}{email, text})
-	if err != nil {
-		return nil, err
-	}
-	tokens := s.granted(&outcome, Tokens{})
 	session := &Session{func() *session { return s }}
-	s.use(tokens)
-	if mfa := s.needsMFA(ctx); mfa != nil {
-		mfa.Session = session
-		return nil, &Error{Op: loginUser.Name, Attempts: outcome.Attempts, Err: mfa}
-	}
-	s.use(Tokens{}) // until they are kept
-	if err := s.change(ctx, loginUser.Name, func(Tokens) (Tokens, error) { return tokens, nil }); err != nil {
+	// Where the tokens can't be kept, no password is sent.
+	err = s.change(ctx, loginUser.Name, func(Tokens) (Tokens, error) {
+		outcome, err := s.caller.do(ctx, &loginUser, call.Input{Password: text}, struct {
+			Email    string `json:"email"`
+			Password string `json:"password"`
+		}{email, text})
+		if err != nil {
+			return Tokens{}, err
+		}
+		tokens := s.granted(&outcome, Tokens{})
+		if mfa := s.needsMFA(ctx, tokens); mfa != nil {
+			mfa.Session, s.apart = session, true
+			s.use(tokens)
+			return Tokens{}, &Error{Op: loginUser.Name, Attempts: outcome.Attempts, Err: mfa}
+		}
+		return tokens, nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	return session, nil
@@ -224,17 +208,8 @@ func Resume(ctx context.Context, tokens Tokens, opts ...Option) (*Session, error
 	if s.tokens = tokens; tokens != (Tokens{}) && tokens.BaseURL == "" {
 		s.tokens.BaseURL = s.baseURL
 	}
-	if err := s.change(ctx, "Resume", unchanged); err != nil {
+	if err := s.change(ctx, "Resume", resumed); err != nil {
 		return nil, err
-	}
-	kept := s.current()
-	if kept.Refresh == (Secret{}) && kept.Access == (Secret{}) {
-		return nil, invalid("Resume", "", errors.New("there are no tokens; log in first"))
-	}
-	for name, token := range map[string]Secret{"access": kept.Access, "refresh": kept.Refresh} {
-		if err := checkToken(token.Reveal()); err != nil && token != (Secret{}) {
-			return nil, invalid("Resume", "", fmt.Errorf("the %s token %w", name, err))
-		}
 	}
 	return &Session{func() *session { return s }}, nil
 }
@@ -257,14 +232,11 @@ func (s *session) use(tokens Tokens) {
 	s.tokens = tokens
 }
 
-func (t Tokens) alive() bool {
-	return t.Access != Secret{} && (t.ExpiresAt.IsZero() || time.Now().Before(t.ExpiresAt))
-}
-
-// token hands out an access token, and renews it if it is due.
-func (s *session) token(ctx context.Context) (string, error) {
+// token hands out an access token, and renews it if it is due or is the one that was
+// refused.
+func (s *session) token(ctx context.Context, refused string) (string, error) {
 	s.mu.Lock()
-	if refused := call.RefusedToken(ctx); refused != "" && refused == s.tokens.Access.Reveal() {
+	if refused != "" && refused == s.tokens.Access.Reveal() {
 		s.tokens.ExpiresAt = time.Now()
 	}
 	alive, run := s.tokens.alive(), s.running
@@ -280,11 +252,7 @@ func (s *session) token(ctx context.Context) (string, error) {
 	s.mu.Unlock()
 	var enough <-chan time.Time
 	if alive {
-		wait := patience
-		if deadline, bounded := ctx.Deadline(); bounded {
-			wait = min(wait, time.Until(deadline)/2) // the rest is for the call
-		}
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(patient(ctx))
 		defer timer.Stop()
 		enough = timer.C
 	}
@@ -292,7 +260,7 @@ func (s *session) token(ctx context.Context) (string, error) {
 	case <-run.done:
 	case <-enough:
 	case <-ctx.Done():
-		return "", waiting(ctx)
+		return "", waiting(ctx, refreshTokens.Name)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -300,22 +268,36 @@ func (s *session) token(ctx context.Context) (string, error) {
 	case !s.tokens.alive() && run.err != nil:
 		return "", run.err
 	case s.tokens.Access == Secret{}: // a logout came in between
-		return "", noTokens()
+		return "", noTokens(refreshTokens.Name)
 	}
 	return s.tokens.Access.Reveal(), nil
 }
 
+// patient is how long to wait for what a call can do without. The rest of the time is for
+// the call.
+func patient(ctx context.Context) time.Duration {
+	if deadline, bounded := ctx.Deadline(); bounded {
+		return min(patience, time.Until(deadline)/2)
+	}
+	return patience
+}
+
 // source is the session as the source of a client's tokens.
 func (s *session) source(ctx context.Context) (string, error) {
-	token, err := s.token(ctx)
-	var failed *Error
-	switch {
-	case errors.Is(err, ErrSessionLost) && errors.As(err, &failed):
-		return "", lostSessionError{newForeign(failed.Err.Error(), failed)}
-	case err != nil:
-		return "", fmt.Errorf("session: %w", err)
+	token, err := s.token(ctx, call.RefusedToken(ctx))
+	if err != nil {
+		return "", ofRenewal(err)
 	}
 	return token, nil
+}
+
+// ofRenewal is the error of a renewal in that of a call.
+func ofRenewal(err error) error {
+	var failed *Error
+	if errors.Is(err, ErrSessionLost) && errors.As(err, &failed) {
+		return lostSessionError{newForeign(failed.Err.Error(), failed)}
+	}
+	return newForeign("session: "+err.Error(), err)
 }
 
 // renew gets other tokens.
@@ -325,20 +307,11 @@ func (s *session) renew(ctx context.Context, run *renewal) {
 	err := error(&Error{Op: refreshTokens.Name, Err: errors.New("the token store has ended the goroutine")}) // with runtime.Goexit
 	defer func() { s.renewed(run, err) }()
 	own := s.current()
-	err = s.change(ctx, refreshTokens.Name, func(kept Tokens) (Tokens, error) {
-		switch {
-		case kept.Access != own.Access && kept.alive():
-			return kept, nil // another session has renewed them
-		case s.pending != Tokens{} && s.spent == kept.Refresh:
-			return s.pending, nil
-		case s.lost != nil && s.useless == kept.Refresh:
-			return Tokens{}, s.lost
+	err = s.change(ctx, refreshTokens.Name, func(newest Tokens) (Tokens, error) {
+		if newest.Access != own.Access && newest.alive() {
+			return newest, nil // another session has renewed them, or they could not be kept before
 		}
-		next, err := s.refresh(ctx, kept)
-		if errors.Is(err, ErrSessionLost) {
-			s.lost, s.useless = err, kept.Refresh
-		}
-		return next, err
+		return s.refresh(ctx, newest)
 	})
 	var failed *Error
 	if errors.As(err, &failed) && errors.Is(err, context.DeadlineExceeded) { // the renewal's deadline is not the caller's
@@ -369,20 +342,24 @@ func (f renewalError) Is(target error) bool {
 	return target != context.DeadlineExceeded && errors.Is(f.err, target)
 }
 
-func (s *session) refresh(ctx context.Context, kept Tokens) (Tokens, error) {
-	text := kept.Refresh.Reveal()
-	if text == "" {
-		return Tokens{}, noTokens()
+// refresh asks for other tokens, but not with what was refused. The turn is held.
+func (s *session) refresh(ctx context.Context, old Tokens) (Tokens, error) {
+	text := old.Refresh.Reveal()
+	switch {
+	case text == "":
+		return Tokens{}, noTokens(refreshTokens.Name)
+	case s.lost != nil && s.useless == old.Refresh:
+		return Tokens{}, s.lost
 	}
 	outcome, err := s.caller.do(ctx, &refreshTokens, call.Input{Password: text}, refreshBody{text})
 	if err == nil {
-		return s.granted(&outcome, kept), nil
+		return s.granted(&outcome, old), nil
 	}
 	var e *Error
 	if errors.As(err, &e) && e.refused() {
 		lost := *e
 		lost.Err = causes{ErrSessionLost, e.Err}
-		return Tokens{}, &lost
+		s.lost, s.useless, err = &lost, old.Refresh, &lost
 	}
 	return Tokens{}, err
 }
@@ -410,34 +387,38 @@ func (s *session) granted(o *call.Outcome, old Tokens) Tokens {
 		server = date
 	}
 	next := Tokens{Access: NewSecret(g.access), Refresh: old.Refresh, ID: old.ID, BaseURL: s.baseURL}
-	if g.refresh != "" {
-		next.Refresh = NewSecret(g.refresh)
+	if g.refresh != "" && g.refresh != old.Refresh.Reveal() {
+		next.Refresh, next.ID = NewSecret(g.refresh), ""
 	}
-	if g.id != "" {
-		next.ID = g.id
-	}
+	next.ID = cmp.Or(g.id, next.ID)
 	if lifetime := g.lifetime(server); lifetime > 0 {
 		next.ExpiresAt = now.Add(lifetime)
 	}
 	return next
 }
 
-// change changes the tokens, one change at a time: f gets those that are kept and returns
-// those to keep and then to use.
-func (s *session) change(ctx context.Context, op string, f func(kept Tokens) (Tokens, error)) error {
+// change changes the tokens, one change at a time. f gets the newest ones, sends what
+// there is to send, and returns those to keep and then to use.
+func (s *session) change(ctx context.Context, op string, f func(newest Tokens) (Tokens, error)) error {
 	if ctx == nil {
 		return invalid(op, "", errors.New("the context is nil; use context.Background()"))
 	}
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
-		return waiting(ctx)
+		return waiting(ctx, op)
 	}
 	defer func() { <-s.turn }()
+	own, keep := s.current(), s.keep
+	// While it is apart, only what VerifyMFA got is kept: at once, or by a renewal if that failed.
+	apart := s.apart && op != verifyMFA.Name && (op != refreshTokens.Name || s.pending == Tokens{})
+	if apart {
+		keep = keepNothing
+	}
 	var next Tokens
 	var failed error
-	own := s.current()
-	err := attempt.Real(s.keep(ctx, own, func(kept Tokens) (Tokens, error) {
+	applied := false
+	begun, err := keep.update(ctx, own, func(kept Tokens) (Tokens, error) {
 		if kept == (Tokens{}) {
 			kept = own
 		}
@@ -445,38 +426,108 @@ func (s *session) change(ctx context.Context, op string, f func(kept Tokens) (To
 			failed = invalid(op, "", fmt.Errorf("the tokens are those of another backend, %s, and this is %s", kept.BaseURL, s.baseURL))
 			return Tokens{}, failed
 		}
-		if kept != (Tokens{}) {
-			kept.BaseURL = s.baseURL
+		if s.apart || op == verifyMFA.Name { // as a login, it takes the place of what is kept
+			kept = own
 		}
-		if next, failed = f(kept); failed == nil && next != kept {
+		newest := kept
+		if s.pending != (Tokens{}) && s.spent == kept.Refresh {
+			newest = s.pending
+		}
+		if newest != (Tokens{}) {
+			newest.BaseURL = s.baseURL
+		}
+		if next, failed = f(newest); failed == nil && next != newest {
 			s.pending, s.spent = next, kept.Refresh
+			applied = op != refreshTokens.Name // which is no call of the user's, and goes on by itself
 		}
 		return next, failed
-	}))
+	})
 	switch {
 	case failed != nil:
 		return failed
-	case err != nil:
-		return &Error{Op: op, Err: newForeign("token store: "+err.Error(), err)}
+	case !begun && ctx.Err() != nil:
+		return waiting(ctx, op)
+	case err == nil:
+		s.pending, s.apart = Tokens{}, apart
+		s.use(next)
+		return nil
+	case s.pending != Tokens{}: // the next call offers them again
+		s.mu.Lock()
+		s.renewAt = time.Now()
+		s.mu.Unlock()
 	}
-	s.pending = Tokens{}
-	s.use(next)
-	return nil
+	return &Error{Op: op, OutcomeUnknown: applied, Err: newForeign("token store: "+err.Error(), err)}
 }
 
-func unchanged(kept Tokens) (Tokens, error) { return kept, nil }
-
 // waiting is the error of a caller who has waited in vain.
-func waiting(ctx context.Context) error {
+func waiting(ctx context.Context, op string) error {
 	err := causes{fmt.Errorf("waiting for the session's tokens: %w", ctx.Err())}
 	if cause := attempt.Real(context.Cause(ctx)); !errors.Is(ctx.Err(), cause) {
 		err = err.and(newForeign(cause.Error(), cause))
 	}
-	return &Error{Op: refreshTokens.Name, Err: err}
+	return &Error{Op: op, Err: err}
 }
 
-func noTokens() error {
-	return &Error{Op: refreshTokens.Name, Err: causes{ErrSessionLost, errors.New("there is no refresh token")}}
+func noTokens(op string) error {
+	return &Error{Op: op, Err: causes{ErrSessionLost, errors.New("there is no refresh token")}}
+}
+
+// with is the session's caller with the access token of tokens.
+func (s *session) with(tokens Tokens) caller {
+	fixed := *s.caller()
+	fixed.Token = func(context.Context) (string, error) { return tokens.Access.Reveal(), nil }
+	return func() *call.Client { return &fixed }
+}
+
+// send sends a request about the session itself, with its newest tokens, while nobody
+// changes them. If the server refuses them, it is sent again with others, once.
+func (s *session) send(ctx context.Context, op *operation, f func(c caller, newest Tokens) (Tokens, error)) error {
+	var first *Error
+	for refused := ""; ; {
+		if refused != "" || !s.current().alive() {
+			_, err := s.token(ctx, refused)
+			switch {
+			case ctx.Err() != nil:
+				return first.then(waiting(ctx, op.Name))
+			case err != nil && (op != &logoutUser || !errors.Is(err, ErrSessionLost)):
+				return first.then(&Error{Op: op.Name, Err: ofRenewal(err)})
+			}
+		}
+		again := false
+		err := s.change(ctx, op.Name, func(newest Tokens) (Tokens, error) {
+			next, err := f(s.with(newest), newest)
+			var e *Error
+			if again = first == nil && errors.As(err, &e) && e.aboutTokens(); again {
+				first, refused = e, newest.Access.Reveal()
+				s.use(newest)
+			}
+			return next, err
+		})
+		if !again {
+			return first.then(err)
+		}
+	}
+}
+
+// aboutTokens tells whether other tokens may help. The code of a second factor may be refused
+// with a 401 too, and must not be sent twice.
+func (e *Error) aboutTokens() bool {
+	if e.Op == verifyMFA.Name {
+		return e.StatusCode == http.StatusUnauthorized && e.Code == "NO_AUTH_USER"
+	}
+	return e.refused()
+}
+
+// then is the error of a call that was sent again after e, and ended with err.
+func (e *Error) then(err error) error {
+	var last *Error
+	if e == nil || !errors.As(err, &last) {
+		return err
+	}
+	all := *last
+	all.Attempts += e.Attempts
+	all.OutcomeUnknown = all.OutcomeUnknown || e.OutcomeUnknown
+	return &all
 }
 
 var errNoSession = errors.New("the session was made by neither Login nor Resume")
@@ -499,7 +550,7 @@ func (s *Session) Token(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return state.token(ctx)
+	return state.token(ctx, call.RefusedToken(ctx))
 }
 
 // Tokens returns the session's tokens.
@@ -510,29 +561,25 @@ func (s *Session) Tokens() Tokens {
 	return s.state().current()
 }
 
-// Logout ends the session on the server, and then has no tokens. It is repeated. If the
-// outcome is unknown, call Logout again.
+// Logout ends the session on the server and drops its tokens, also if the server refuses
+// them. It is repeated. If the outcome is unknown, call it again.
 func (s *Session) Logout(ctx context.Context) error {
 	state, err := s.of(ctx, logoutUser.Name)
 	if err != nil {
 		return err
 	}
-	if err := state.change(ctx, logoutUser.Name, unchanged); err != nil { // to the newest refresh token
-		return err
-	}
-	if _, err := state.token(ctx); err != nil {
-		return err
-	}
-	text := state.current().Refresh.Reveal()
-	if text == "" {
-		return invalid(logoutUser.Name, "", errors.New("there is no refresh token"))
-	}
-	if _, err := state.caller.do(ctx, &logoutUser, call.Input{Password: text}, refreshBody{text}); err != nil {
-		return err
-	}
-	return state.change(ctx, logoutUser.Name, func(Tokens) (Tokens, error) {
-		state.use(Tokens{})
-		return Tokens{}, nil
+	return state.send(ctx, &logoutUser, func(c caller, newest Tokens) (Tokens, error) {
+		text := newest.Refresh.Reveal()
+		switch {
+		case newest == Tokens{}:
+			return Tokens{}, noTokens(logoutUser.Name)
+		case text == "":
+			return Tokens{}, invalid(logoutUser.Name, "", errors.New("there is no refresh token"))
+		case state.lost != nil && state.useless == newest.Refresh:
+			return Tokens{}, nil // nothing is left to end
+		}
+		_, err := c.do(ctx, &logoutUser, call.Input{Password: text}, refreshBody{text})
+		return Tokens{}, err
 	})
 }
 

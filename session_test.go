@@ -2,14 +2,17 @@ package flashback_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -363,7 +366,10 @@ func TestNewTokensAreKeptBeforeTheyAreUsed(t *testing.T) {
 		assert.Equal(t, session.Tokens(), kept[0])
 		<-time.After(time.Hour)
 		failing = errors.New("the disk is full")
-		err := see(t.Context(), client)
+		_, err := session.Token(t.Context())
+		require.ErrorIs(t, err, failing)
+		require.NotErrorIs(t, err, flashback.ErrOutcomeUnknown, "they will be offered again")
+		err = see(t.Context(), client)
 		require.ErrorContains(t, err, "the disk is full")
 		require.ErrorIs(t, err, failing)
 		assert.Zero(t, count(b, janePath))
@@ -383,10 +389,38 @@ func TestNewTokensAreKeptBeforeTheyAreUsed(t *testing.T) {
 	})
 }
 
-// idle is a store that keeps nothing, and does not even ask for what to keep.
-type idle struct{}
+// shelf is a store in memory that sessions share. Like a database, it keeps nothing once the
+// context has ended.
+type shelf struct {
+	lock    chan struct{} // of one
+	tokens  flashback.Tokens
+	failing error
+	slow    time.Duration // how long keeping takes
+	writes  int
+}
 
-func (idle) Update(context.Context, func(flashback.Tokens) (flashback.Tokens, error)) error {
+func newShelf() *shelf { return &shelf{lock: make(chan struct{}, 1)} }
+
+func (s *shelf) Update(ctx context.Context, f func(flashback.Tokens) (flashback.Tokens, error)) error {
+	select {
+	case s.lock <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.lock }()
+	next, err := f(s.tokens)
+	if err != nil || next == s.tokens {
+		return err
+	}
+	select {
+	case <-time.After(s.slow):
+	case <-ctx.Done():
+	}
+	if err := cmp.Or(s.failing, ctx.Err()); err != nil {
+		return err
+	}
+	s.tokens = next
+	s.writes++
 	return nil
 }
 
@@ -394,14 +428,44 @@ type nilError struct{ text string }
 
 func (e *nilError) Error() string { return e.text }
 
-func TestASessionWithoutTokensHandsOutNone(t *testing.T) {
+// idle is a store that keeps nothing, and does not even ask for what to keep.
+type idle struct{}
+
+func (idle) Update(context.Context, func(flashback.Tokens) (flashback.Tokens, error)) error {
+	return nil
+}
+
+func TestAStoreThatAsksForNothingIsNoSuccess(t *testing.T) {
 	t.Parallel()
 	b := withJane()
 	session, err := flashback.Login(t.Context(), "jane@example.com", flashback.NewSecret(password), b.Options(flashback.WithTokenStore(idle{}))...)
-	require.NoError(t, err)
-	token, err := session.Token(t.Context())
-	assert.Empty(t, token)
-	require.ErrorIs(t, err, flashback.ErrSessionLost)
+	assert.Nil(t, session)
+	require.ErrorContains(t, err, "token store")
+	require.NotErrorIs(t, err, flashback.ErrOutcomeUnknown)
+	assert.Empty(t, b.Requests())
+}
+
+// twice is a store that asks twice, as one does that has to start again.
+type twice struct{ *shelf }
+
+func (s twice) Update(ctx context.Context, f func(flashback.Tokens) (flashback.Tokens, error)) error {
+	return s.shelf.Update(ctx, func(kept flashback.Tokens) (flashback.Tokens, error) {
+		_, _ = f(kept)
+		return f(kept)
+	})
+}
+
+func TestAStoreThatAsksTwiceSendsNothingTwice(t *testing.T) {
+	t.Parallel()
+	b, kept := withJane(), newShelf()
+	session, client := logIn(t, b, flashback.WithTokenStore(twice{kept}))
+	b.RevokeToken(session.Tokens().Access.Reveal())
+	require.NoError(t, see(t.Context(), client))
+	require.NoError(t, session.Logout(t.Context()))
+	for _, path := range []string{"/user/login", refreshPath, "/user/logout"} {
+		assert.Equal(t, 1, count(b, path), path)
+	}
+	assert.Zero(t, kept.tokens)
 }
 
 func TestAnErrorThatIsANilPointerDoesNoHarm(t *testing.T) {
@@ -426,6 +490,52 @@ func TestTokensThatCanNotBeSentAreNotResumed(t *testing.T) {
 			require.ErrorIs(t, err, flashback.ErrInvalidArgument)
 			require.ErrorContains(t, err, says)
 		}
+	}
+}
+
+func TestTokensThatCanNotBeUsedAreNotKept(t *testing.T) {
+	t.Parallel()
+	for name, bad := range map[string]flashback.Tokens{
+		"an ID alone":           {ID: "x"},
+		"a base URL alone":      {BaseURL: "https://backend.flashback.test"},
+		"a secret as printed":   {Access: flashback.NewSecret("[redacted]"), Refresh: flashback.NewSecret("[redacted]")},
+		"one good and one bad":  {Access: flashback.NewSecret("good-token"), Refresh: flashback.NewSecret("bad-token\n")},
+		"those of another host": {Access: flashback.NewSecret("good-token"), BaseURL: "https://other.example"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, kept := withJane(), newShelf()
+			_, err := flashback.Resume(t.Context(), bad, b.Options(flashback.WithTokenStore(kept))...)
+			require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+			assert.Zero(t, kept.tokens)
+			session, _ := logIn(t, b)
+			resumed, err := flashback.Resume(t.Context(), session.Tokens(), b.Options(flashback.WithTokenStore(kept))...)
+			require.NoError(t, err)
+			assert.Equal(t, session.Tokens(), resumed.Tokens())
+			assert.Equal(t, session.Tokens(), kept.tokens)
+		})
+	}
+}
+
+func TestAnIDIsThatOfItsRefreshToken(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ more, want string }{
+		"another refresh token, without its ID": {`,"refreshToken":"another"`, ""},
+		"another refresh token, with its ID":    {`,"refreshToken":"another","tokenId":"id-2"`, "id-2"},
+		"the same refresh token":                {`,"refreshToken":"first"`, "id-1"},
+		"no refresh token":                      {``, "id-1"},
+		"no refresh token, and an ID":           {`,"tokenId":"id-2"`, "id-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := withJane()
+			b.ScriptFor("refresh", flashbacktest.Respond(200, `{"success":true,"accessToken":"new-access"`+tt.more+`}`))
+			session, err := flashback.Resume(t.Context(), flashback.Tokens{Refresh: flashback.NewSecret("first"), ID: "id-1"}, b.Options()...)
+			require.NoError(t, err)
+			_, err = session.Token(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, session.Tokens().ID)
+		})
 	}
 }
 
@@ -577,6 +687,292 @@ func TestALoginGoesOnWithoutAStatusOfTheSecondFactor(t *testing.T) {
 	}
 }
 
+// halfLogIn logs Jane in at a backend that then asks for a second factor. Another user, John, needs
+// none.
+func halfLogIn(t *testing.T, opts ...flashback.Option) (*flashbacktest.Backend, *flashback.Session) {
+	t.Helper()
+	b := withJane()
+	jane, _ := b.User("jane")
+	jane.MFACode = "123456"
+	b.AddUser(jane)
+	b.AddUser(flashbacktest.User{ID: "john", Email: "john@example.com", Password: password, Role: flashback.RoleOwner})
+	_, err := flashback.Login(t.Context(), "jane@example.com", flashback.NewSecret(password), b.Options(opts...)...)
+	var mfa *flashback.MFARequiredError
+	require.ErrorAs(t, err, &mfa)
+	return b, mfa.Session
+}
+
+func logInJohn(t *testing.T, b *flashbacktest.Backend, opts ...flashback.Option) *flashback.Session {
+	t.Helper()
+	session, err := flashback.Login(t.Context(), "john@example.com", flashback.NewSecret(password), b.Options(opts...)...)
+	require.NoError(t, err)
+	return session
+}
+
+var janesCode = flashback.MFA{Type: flashback.MFAGoogleAuth, Code: flashback.NewSecret("123456")}
+
+// userOf is whose access token it is.
+func userOf(t *testing.T, token flashback.Secret) string {
+	t.Helper()
+	claims, err := base64.RawURLEncoding.DecodeString(strings.Split(token.Reveal(), ".")[1])
+	require.NoError(t, err)
+	var said struct{ UserID string }
+	require.NoError(t, json.Unmarshal(claims, &said))
+	return said.UserID
+}
+
+func TestASessionThatWaitsForASecondFactorKeepsOffTheStore(t *testing.T) {
+	t.Parallel()
+	for name, shared := range map[string]bool{"that another user has": true, "that is empty": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				kept := newShelf()
+				b, session := halfLogIn(t, flashback.WithTokenStore(kept))
+				assert.Zero(t, kept.tokens)
+				if shared {
+					<-time.After(50 * time.Minute)
+					logInJohn(t, b, flashback.WithTokenStore(kept))
+				}
+				before := kept.tokens
+				for range 3 {
+					<-time.After(time.Hour)
+					token, err := session.Token(t.Context())
+					require.NoError(t, err)
+					assert.Equal(t, "jane", userOf(t, flashback.NewSecret(token)))
+				}
+				assert.Equal(t, 3, count(b, refreshPath))
+				kept.failing = errors.New("the disk is full")
+				b.RevokeToken(session.Tokens().Access.Reveal())
+				_, err := session.ListTokens(t.Context())
+				require.NoError(t, err, "it needs no store")
+				require.NoError(t, session.Logout(t.Context()))
+				assert.Zero(t, session.Tokens())
+				assert.Equal(t, before, kept.tokens)
+			})
+		})
+	}
+	t.Run("until it is verified", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			kept := newShelf()
+			b, session := halfLogIn(t, flashback.WithTokenStore(kept))
+			logInJohn(t, b, flashback.WithTokenStore(kept))
+			require.NoError(t, session.VerifyMFA(t.Context(), janesCode))
+			assert.Equal(t, session.Tokens(), kept.tokens)
+			assert.Equal(t, "jane", userOf(t, kept.tokens.Access))
+			<-time.After(time.Hour)
+			require.NoError(t, see(t.Context(), b.ClientWithToken("", flashback.WithSession(session))))
+			assert.Equal(t, session.Tokens(), kept.tokens)
+		})
+	})
+}
+
+func TestAVerificationThatWasNotKeptIsKeptSoon(t *testing.T) {
+	t.Parallel()
+	for name, shared := range map[string]bool{"in place of another user's": true, "in an empty store": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				kept := newShelf()
+				b, session := halfLogIn(t, flashback.WithTokenStore(kept))
+				if shared {
+					logInJohn(t, b, flashback.WithTokenStore(kept))
+				}
+				before := kept.tokens
+				kept.failing = errors.New("the disk is full")
+				err := session.VerifyMFA(t.Context(), janesCode)
+				require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+				require.ErrorIs(t, err, kept.failing)
+				assert.Equal(t, "mfa.verifyLogin", asError(t, err).Op)
+				client := b.ClientWithToken("", flashback.WithSession(session))
+				require.ErrorIs(t, see(t.Context(), client), flashback.ErrForbidden, "they are not used before they are kept")
+				assert.Equal(t, before, kept.tokens)
+				kept.failing = nil
+				<-time.After(30 * time.Second)
+				require.NoError(t, see(t.Context(), client))
+				assert.Equal(t, session.Tokens(), kept.tokens)
+				assert.Equal(t, "jane", userOf(t, kept.tokens.Access))
+				assert.Zero(t, count(b, refreshPath))
+			})
+		})
+	}
+	t.Run("and is ended by a logout", func(t *testing.T) {
+		t.Parallel()
+		kept := newShelf()
+		b, session := halfLogIn(t, flashback.WithTokenStore(kept))
+		logInJohn(t, b, flashback.WithTokenStore(kept))
+		before, limited := kept.tokens, session.Tokens()
+		kept.failing = errors.New("the disk is full")
+		require.Error(t, session.VerifyMFA(t.Context(), janesCode))
+		require.NoError(t, session.Logout(t.Context()))
+		assert.Equal(t, before, kept.tokens)
+		requests := b.Requests()
+		last := requests[len(requests)-1]
+		assert.Equal(t, "/user/logout", last.Path)
+		assert.NotContains(t, string(last.Body), limited.Refresh.Reveal())
+	})
+}
+
+func TestWhatIsAppliedAndNotKeptIsNoDefiniteFailure(t *testing.T) {
+	t.Parallel()
+	for _, store := range []string{"fails", "hangs"} {
+		for name, call := range map[string]func(context.Context, *flashbacktest.Backend, *flashback.Session, flashback.Option) error{
+			"login": func(ctx context.Context, b *flashbacktest.Backend, _ *flashback.Session, opt flashback.Option) error {
+				_, err := flashback.Login(ctx, "john@example.com", flashback.NewSecret(password), b.Options(opt)...)
+				return err
+			},
+			"verification": func(ctx context.Context, _ *flashbacktest.Backend, s *flashback.Session, _ flashback.Option) error {
+				return s.VerifyMFA(ctx, janesCode)
+			},
+			"logout": func(ctx context.Context, _ *flashbacktest.Backend, s *flashback.Session, _ flashback.Option) error {
+				return s.Logout(ctx)
+			},
+		} {
+			t.Run(name+", the store "+store, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					kept := newShelf()
+					opt := flashback.WithTokenStore(kept)
+					b, session := halfLogIn(t, opt)
+					require.NoError(t, session.VerifyMFA(t.Context(), janesCode))
+					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+					defer cancel()
+					if store == "fails" {
+						kept.failing = errors.New("the disk is full")
+					} else {
+						kept.slow = time.Hour
+					}
+					begun := time.Now()
+					err := call(ctx, b, session, opt)
+					require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+					require.ErrorContains(t, err, "token store")
+					if store == "hangs" {
+						assert.Equal(t, 30*time.Second, time.Since(begun), "10 s after the deadline")
+					}
+					if name == "logout" {
+						kept.failing, kept.slow = nil, 0
+						require.NoError(t, session.Logout(t.Context()), "another one succeeds")
+						assert.Zero(t, kept.tokens)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestADeadlineThatPassesAfterTheResponseLosesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		kept := newShelf()
+		kept.slow = 3 * time.Second
+		b, session := halfLogIn(t, flashback.WithTokenStore(kept))
+		within := func(limit time.Duration, call func(context.Context) error) {
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			require.NoError(t, call(ctx))
+			require.ErrorIs(t, ctx.Err(), context.DeadlineExceeded)
+		}
+		within(2*time.Second, func(ctx context.Context) error { return session.VerifyMFA(ctx, janesCode) })
+		assert.Equal(t, session.Tokens(), kept.tokens)
+		require.NoError(t, see(t.Context(), b.ClientWithToken("", flashback.WithSession(session))))
+		within(2*time.Second, session.Logout)
+		assert.Zero(t, kept.tokens)
+		var john *flashback.Session
+		within(2*time.Second, func(ctx context.Context) (err error) {
+			john, err = flashback.Login(ctx, "john@example.com", flashback.NewSecret(password), b.Options(flashback.WithTokenStore(kept))...)
+			return err
+		})
+		assert.Equal(t, john.Tokens(), kept.tokens)
+	})
+}
+
+func TestWhoWaitsInVainForTheTokensHasSentNothing(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(context.Context, *flashback.Session) error{
+		"/mfa/verify-login": func(ctx context.Context, s *flashback.Session) error { return s.VerifyMFA(ctx, janesCode) },
+		"/user/logout":      func(ctx context.Context, s *flashback.Session) error { return s.Logout(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, session := halfLogIn(t)
+				<-time.After(56 * time.Minute)
+				b.ScriptFor("refresh", flashbacktest.Fault{Delay: 25 * time.Second})
+				_, err := session.Token(t.Context()) // a renewal is under way
+				require.NoError(t, err)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				err = call(ctx, session)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.NotErrorIs(t, err, flashback.ErrOutcomeUnknown)
+				assert.Zero(t, count(b, name))
+				require.NoError(t, call(t.Context(), session))
+				assert.Equal(t, 1, count(b, name))
+			})
+		})
+	}
+	t.Run("the store's", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			kept := newShelf()
+			b := withJane()
+			session, _ := logIn(t, b, flashback.WithTokenStore(kept))
+			kept.lock <- struct{}{}
+			b.Reset()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, login := flashback.Login(ctx, "jane@example.com", flashback.NewSecret(password), b.Options(flashback.WithTokenStore(kept))...)
+			for _, err := range []error{login, session.Logout(ctx)} {
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.NotErrorIs(t, err, flashback.ErrOutcomeUnknown)
+			}
+			assert.Empty(t, b.Requests())
+		})
+	})
+}
+
+func TestALoginDoesNotWaitLongForTheStatusOfTheSecondFactor(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ limit, takes time.Duration }{
+		"half of the time":     {4 * time.Second, 2 * time.Second},
+		"5 seconds at most":    {20 * time.Second, 5 * time.Second},
+		"without any deadline": {0, 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, kept := withJane(), newShelf()
+				b.ScriptFor("status", flashbacktest.Fault{Lose: flashbacktest.Stall})
+				ctx, cancel := context.WithCancel(t.Context())
+				if tt.limit > 0 {
+					ctx, cancel = context.WithTimeout(t.Context(), tt.limit)
+				}
+				defer cancel()
+				begun := time.Now()
+				session, err := flashback.Login(ctx, "jane@example.com", flashback.NewSecret(password), b.Options(flashback.WithTokenStore(kept))...)
+				require.NoError(t, err)
+				assert.Equal(t, tt.takes, time.Since(begun))
+				assert.Equal(t, session.Tokens(), kept.tokens)
+			})
+		})
+	}
+	t.Run("and is not lost if the caller gives up meanwhile", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			for range 20 {
+				b, kept := withJane(), newShelf()
+				b.ScriptFor("status", flashbacktest.Fault{Lose: flashbacktest.Stall})
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(time.Second, cancel)
+				session, err := flashback.Login(ctx, "jane@example.com", flashback.NewSecret(password), b.Options(flashback.WithTokenStore(kept))...)
+				require.NoError(t, err)
+				assert.Equal(t, session.Tokens(), kept.tokens)
+			}
+		})
+	})
+}
+
 func TestALogoutEndsTheSession(t *testing.T) {
 	t.Parallel()
 	b := withJane()
@@ -600,6 +996,277 @@ func TestALogoutEndsTheSession(t *testing.T) {
 	require.NoError(t, err)
 	_, err = resumed.Token(t.Context())
 	require.ErrorIs(t, err, flashback.ErrSessionLost)
+}
+
+func TestALogoutEndsTheNewestRefreshToken(t *testing.T) {
+	t.Parallel()
+	for name, renewedBy := range map[string]string{
+		"where a renewal is due": "nobody", "where one is under way": "this session", "where another session is at it": "another session",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, kept := withJane(), newShelf()
+				session, client := logIn(t, b, flashback.WithTokenStore(kept))
+				other, err := flashback.Resume(t.Context(), flashback.Tokens{}, b.Options(flashback.WithTokenStore(kept))...)
+				require.NoError(t, err)
+				<-time.After(56 * time.Minute)
+				b.ScriptFor("refresh", flashbacktest.Fault{Delay: 10 * time.Second})
+				switch renewedBy {
+				case "this session":
+					require.NoError(t, see(t.Context(), client), "with the old token")
+				case "another session":
+					_, err = other.Token(t.Context())
+					require.NoError(t, err)
+				}
+				require.NoError(t, session.Logout(t.Context()))
+				<-time.After(time.Minute)
+				assert.Zero(t, session.Tokens())
+				assert.Zero(t, kept.tokens)
+				last, _ := logIn(t, b)
+				list, err := last.ListTokens(t.Context())
+				require.NoError(t, err)
+				assert.Len(t, list, 1, "its own")
+			})
+		})
+	}
+}
+
+func TestALogoutWithTokensThatAreRefused(t *testing.T) {
+	t.Parallel()
+	noUser := flashbacktest.Respond(401, `{"success":false,"error_code":"NO_AUTH_USER"}`)
+	for name, tt := range map[string]struct {
+		before    func(b *flashbacktest.Backend, tokens flashback.Tokens)
+		logouts   int // requests
+		refreshes int
+		fails     string
+		unknown   bool
+	}{
+		"an access token that was revoked is renewed": {func(b *flashbacktest.Backend, tokens flashback.Tokens) {
+			b.RevokeToken(tokens.Access.Reveal())
+		}, 2, 1, "", false},
+		"one that has ended is renewed before": {func(*flashbacktest.Backend, flashback.Tokens) {
+			<-time.After(2 * time.Hour)
+		}, 1, 1, "", false},
+		"so is one after a bare 401": {func(b *flashbacktest.Backend, _ flashback.Tokens) {
+			b.ScriptFor("logout", flashbacktest.Respond(401, ""))
+		}, 2, 1, "", false},
+		"but once": {func(b *flashbacktest.Backend, _ flashback.Tokens) {
+			b.ScriptFor("logout", noUser, noUser)
+		}, 2, 1, "unauthorized", false},
+		"a refresh token that is refused too has ended": {func(b *flashbacktest.Backend, tokens flashback.Tokens) {
+			b.RevokeToken(tokens.Access.Reveal())
+			b.RevokeToken(tokens.Refresh.Reveal())
+		}, 1, 1, "", false},
+		"and one that the logout itself does not find": {func(b *flashbacktest.Backend, tokens flashback.Tokens) {
+			b.RevokeToken(tokens.Refresh.Reveal())
+			b.ScriptFor("logout", flashbacktest.Respond(404, `{"success":false,"error_code":"NO_TOKEN"}`))
+		}, 1, 1, "", false},
+		"and one of a logout whose response was lost": {func(b *flashbacktest.Backend, _ flashback.Tokens) {
+			b.ScriptFor("logout", flashbacktest.LoseResponse(flashbacktest.CutResponse), noUser)
+		}, 2, 1, "", false},
+		"a renewal that fails tells nothing": {func(b *flashbacktest.Backend, tokens flashback.Tokens) {
+			b.RevokeToken(tokens.Access.Reveal())
+			b.ScriptFor("refresh", slices.Repeat([]flashbacktest.Fault{flashbacktest.Respond(503, "")}, 5)...)
+		}, 1, 5, "session: ", false},
+		"nor what became of a lost response": {func(b *flashbacktest.Backend, _ flashback.Tokens) {
+			b.ScriptFor("logout", flashbacktest.LoseResponse(flashbacktest.CutResponse), noUser)
+			b.ScriptFor("refresh", slices.Repeat([]flashbacktest.Fault{flashbacktest.Respond(503, "")}, 5)...)
+		}, 2, 5, "session: ", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, kept := withJane(), newShelf()
+				session, _ := logIn(t, b, flashback.WithTokenStore(kept))
+				tt.before(b, session.Tokens())
+				err := session.Logout(t.Context())
+				assert.Equal(t, tt.logouts, count(b, "/user/logout"))
+				assert.Equal(t, tt.refreshes, count(b, refreshPath))
+				if tt.fails == "" {
+					require.NoError(t, err)
+					assert.Zero(t, session.Tokens())
+					assert.Zero(t, kept.tokens)
+					return
+				}
+				require.ErrorContains(t, err, tt.fails)
+				require.NotErrorIs(t, err, flashback.ErrServer, "it is the renewal's")
+				assert.Equal(t, "user.logout", asError(t, err).Op)
+				assert.Equal(t, tt.logouts, asError(t, err).Attempts)
+				assert.Equal(t, tt.unknown, asError(t, err).OutcomeUnknown)
+				assert.Equal(t, tt.unknown, errors.Is(err, flashback.ErrOutcomeUnknown))
+				assert.NotZero(t, kept.tokens)
+				require.NoError(t, session.Logout(t.Context()), "another one succeeds")
+			})
+		})
+	}
+}
+
+func TestALogoutGoesOnFromTheNewestTokens(t *testing.T) {
+	t.Parallel()
+	b, kept := withJane(), newShelf()
+	session, _ := logIn(t, b, flashback.WithTokenStore(kept))
+	old := session.Tokens()
+	other, err := flashback.Resume(t.Context(), flashback.Tokens{}, b.Options(flashback.WithTokenStore(kept))...)
+	require.NoError(t, err)
+	b.RevokeToken(old.Access.Reveal())
+	_, err = other.ListTokens(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, old, session.Tokens(), "it does not know")
+	b.RevokeToken(other.Tokens().Access.Reveal())
+	require.NoError(t, session.Logout(t.Context()))
+	assert.Zero(t, kept.tokens)
+}
+
+func TestADeadlineOfALogoutPassesDuringARenewal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := withJane()
+		session, _ := logIn(t, b)
+		<-time.After(2 * time.Hour)
+		b.ScriptFor("refresh", flashbacktest.Fault{Delay: 10 * time.Second})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := session.Logout(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, "user.logout", asError(t, err).Op)
+		assert.Zero(t, count(b, "/user/logout"))
+		require.NoError(t, session.Logout(t.Context()))
+		assert.Equal(t, 1, count(b, refreshPath), "it went on")
+	})
+}
+
+// late is a store during whose waiting the caller gives up.
+type late struct {
+	*shelf
+
+	cancel func()
+}
+
+func (s late) Update(ctx context.Context, f func(flashback.Tokens) (flashback.Tokens, error)) error {
+	s.cancel()
+	return s.shelf.Update(context.WithoutCancel(ctx), f)
+}
+
+func TestACallerWhoGivesUpBeforeAChangeChangesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, kept := withJane(), newShelf()
+		cancel := func() {}
+		session, client := logIn(t, b, flashback.WithTokenStore(late{kept, func() { cancel() }}))
+		b.RevokeToken(session.Tokens().Refresh.Reveal())
+		<-time.After(56 * time.Minute)
+		require.NoError(t, see(t.Context(), client), "the session is lost, and its token lives")
+		ctx, stop := context.WithCancel(t.Context())
+		cancel = stop
+		err := session.Logout(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+		require.NotErrorIs(t, err, flashback.ErrOutcomeUnknown)
+		assert.NotZero(t, session.Tokens())
+		assert.NotZero(t, kept.tokens)
+	})
+}
+
+func TestTokensThatWereNotKeptDoNotReplaceThoseOfALogin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, kept := withJane(), newShelf()
+		session, client := logIn(t, b, flashback.WithTokenStore(kept))
+		<-time.After(time.Hour)
+		kept.failing = errors.New("the disk is full")
+		require.ErrorIs(t, see(t.Context(), client), kept.failing)
+		kept.failing = nil
+		logIn(t, b, flashback.WithTokenStore(kept))
+		login := kept.tokens
+		require.NoError(t, see(t.Context(), client))
+		assert.Equal(t, login, kept.tokens)
+		assert.Equal(t, login, session.Tokens())
+	})
+}
+
+func TestAnEndedTokenOfAnotherSessionIsRenewed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, kept := withJane(), newShelf()
+		session, client := logIn(t, b, flashback.WithTokenStore(kept))
+		other, err := flashback.Resume(t.Context(), flashback.Tokens{}, b.Options(flashback.WithTokenStore(kept))...)
+		require.NoError(t, err)
+		<-time.After(time.Hour)
+		_, err = other.Token(t.Context())
+		require.NoError(t, err)
+		<-time.After(time.Hour)
+		require.NoError(t, see(t.Context(), client))
+		assert.Equal(t, 2, count(b, refreshPath))
+		assert.Equal(t, 1, count(b, janePath))
+		assert.Equal(t, session.Tokens(), kept.tokens)
+	})
+}
+
+func TestALogoutOfALostSessionAsksTheServerNoMore(t *testing.T) {
+	t.Parallel()
+	b, kept := withJane(), newShelf()
+	session, client := logIn(t, b, flashback.WithTokenStore(kept))
+	b.RevokeToken(session.Tokens().Access.Reveal())
+	b.RevokeToken(session.Tokens().Refresh.Reveal())
+	require.ErrorIs(t, see(t.Context(), client), flashback.ErrSessionLost)
+	b.Reset()
+	require.NoError(t, session.Logout(t.Context()))
+	assert.Empty(t, b.Requests())
+	assert.Zero(t, session.Tokens())
+	assert.Zero(t, kept.tokens)
+}
+
+func TestALogoutAfterThatOfAnotherSessionWritesNoTokens(t *testing.T) {
+	t.Parallel()
+	for name, revoked := range map[string]bool{"with a living token": false, "with a revoked one": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, kept := withJane(), newShelf()
+			first, _ := logIn(t, b, flashback.WithTokenStore(kept))
+			second, err := flashback.Resume(t.Context(), flashback.Tokens{}, b.Options(flashback.WithTokenStore(kept))...)
+			require.NoError(t, err)
+			require.NoError(t, first.Logout(t.Context()))
+			writes := kept.writes
+			if revoked {
+				b.RevokeToken(second.Tokens().Access.Reveal())
+			}
+			require.NoError(t, second.Logout(t.Context()))
+			assert.Equal(t, writes, kept.writes)
+			assert.Zero(t, kept.tokens)
+			assert.Zero(t, second.Tokens())
+		})
+	}
+}
+
+func TestAVerificationIsThatOfItsOwnLogin(t *testing.T) {
+	t.Parallel()
+	b, kept := withJane(), newShelf()
+	jane, _ := b.User("jane")
+	jane.MFACode = "123456"
+	b.AddUser(jane)
+	b.AddUser(flashbacktest.User{ID: "john", Email: "john@example.com", Password: password, Role: flashback.RoleOwner})
+	b.ScriptFor("status", flashbacktest.Respond(404, ""))
+	session, _ := logIn(t, b, flashback.WithTokenStore(kept)) // and nothing tells that it needs a second factor
+	logInJohn(t, b, flashback.WithTokenStore(kept))
+	require.NoError(t, session.VerifyMFA(t.Context(), janesCode))
+	assert.Equal(t, "jane", userOf(t, kept.tokens.Access))
+	assert.Equal(t, session.Tokens(), kept.tokens)
+}
+
+func TestAVerificationWithARevokedTokenIsSentAgainWithAnother(t *testing.T) {
+	t.Parallel()
+	b, session := halfLogIn(t)
+	b.RevokeToken(session.Tokens().Access.Reveal())
+	require.NoError(t, session.VerifyMFA(t.Context(), janesCode))
+	assert.Equal(t, 2, count(b, "/mfa/verify-login"))
+	assert.Equal(t, 1, count(b, refreshPath))
+	require.NoError(t, see(t.Context(), b.ClientWithToken("", flashback.WithSession(session))))
+
+	b, session = halfLogIn(t)
+	b.RevokeToken(session.Tokens().Access.Reveal())
+	b.RevokeToken(session.Tokens().Refresh.Reveal())
+	require.ErrorIs(t, session.VerifyMFA(t.Context(), janesCode), flashback.ErrSessionLost)
+	assert.Equal(t, 1, count(b, "/mfa/verify-login"))
 }
 
 func TestRefreshTokensAreListedAndRevoked(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/call"
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
 )
@@ -22,12 +23,29 @@ type Tokens struct {
 	Access Secret
 	// Refresh gets other tokens.
 	Refresh Secret
-	// ID names the refresh token for [Session.RevokeToken]; "" if it is not known.
+	// ID names the refresh token for [Session.RevokeToken]; "" if unknown.
 	ID string
 	// ExpiresAt is the end of Access, by this machine's clock; zero if nothing tells.
 	ExpiresAt time.Time
 	// BaseURL is the only backend that gets them.
 	BaseURL string
+}
+
+func (t Tokens) alive() bool {
+	return t.Access != Secret{} && (t.ExpiresAt.IsZero() || time.Now().Before(t.ExpiresAt))
+}
+
+// resumed checks the tokens to go on with, before they are kept.
+func resumed(tokens Tokens) (Tokens, error) {
+	if tokens.Refresh == (Secret{}) && tokens.Access == (Secret{}) {
+		return Tokens{}, invalid("Resume", "", errors.New("there are no tokens; log in first"))
+	}
+	for name, token := range map[string]Secret{"access": tokens.Access, "refresh": tokens.Refresh} {
+		if err := checkToken(token.Reveal()); err != nil && token != (Secret{}) {
+			return Tokens{}, invalid("Resume", "", fmt.Errorf("the %s token %w", name, err))
+		}
+	}
+	return tokens, nil
 }
 
 // TokenStore keeps tokens for several sessions and processes. Package tokenfile has one.
@@ -41,10 +59,52 @@ type TokenStore interface {
 // keeper carries out one change of a session's tokens. own are those it has.
 type keeper func(ctx context.Context, own Tokens, f func(kept Tokens) (Tokens, error)) error
 
+const keepTimeout = 10 * time.Second
+
+// update has f called once, unless it fails before. The end of ctx ends the waiting before
+// f, and the keeping after it only keepTimeout later: what was granted must not be lost with
+// the caller.
+func (k keeper) update(ctx context.Context, own Tokens, f func(Tokens) (Tokens, error)) (called bool, err error) {
+	keeping, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, cancel)
+	var next Tokens
+	var failed error
+	err = attempt.Real(k(keeping, own, func(kept Tokens) (Tokens, error) {
+		if called { // a store may ask again
+			return next, failed
+		}
+		if !stop() {
+			return Tokens{}, ctx.Err()
+		}
+		called = true
+		next, failed = f(kept)
+		stop = context.AfterFunc(ctx, func() {
+			select {
+			case <-time.After(keepTimeout):
+				cancel()
+			case <-keeping.Done():
+			}
+		})
+		return next, failed
+	}))
+	stop()
+	if !called && err == nil {
+		err = errors.New("it has not asked for what to keep")
+	}
+	return called, err
+}
+
+// keepNothing is the keeper of a session alone.
+func keepNothing(_ context.Context, own Tokens, f func(Tokens) (Tokens, error)) error {
+	_, err := f(own)
+	return err
+}
+
 // OnRenew is an option of [Login] and [Resume]. It calls keep with the tokens of each login
 // and renewal before they are used, since the old refresh token may be worth nothing then,
 // and with the zero Tokens after a logout. If keep fails, it is called again with the same
-// tokens. It must not use the session.
+// tokens, except by Login. It must not use the session.
 func OnRenew(keep func(ctx context.Context, tokens Tokens) error) Option {
 	if keep == nil {
 		return withKeeper(nil)
