@@ -186,7 +186,7 @@ func (w *watch) hooks() *httptrace.ClientTrace {
 // net/http sends a POST, a PUT or a DELETE again if, and only if, nothing was written of it; over HTTP/2, if the server
 // refused its stream or said by GOAWAY that it stopped before. Another transport may do as it likes.
 func (w *watch) unprocessed() bool {
-	return w.own && !w.replays && !(w.http2.Load() && resendsReset)
+	return w.own && !w.replays && (!resendsReset || !w.http2.Load())
 }
 
 // replayable tells whether net/http takes a request for one that changes nothing.
