@@ -277,7 +277,7 @@ func failure(op *operation, id string, o *call.Outcome) *Error {
 		e.RequestID = call.RequestID(r.Header)
 	}
 	for _, r := range o.Reasons {
-		if r.Why == call.NetworkFailed && o.Verdict == verdict.Failure && o.Response == nil && errors.Is(r.Err, ErrNotSent) {
+		if r.Why == call.NetworkFailed && !o.Sent && errors.Is(r.Err, ErrNotSent) {
 			all = all.and(ErrNotSent) // no attempt was
 		}
 		if r.Why == call.RateLimited && slices.Contains(all, ErrRateLimited) {

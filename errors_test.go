@@ -1054,6 +1054,8 @@ func TestWhatGotAResponseWasSent(t *testing.T) {
 		_, err := newWire(t, says(429, ""), fails(flashback.ErrNotSent)).client(flashback.WithMaxRetries(1)).Organization.Users.Activate(t.Context(), "user-1")
 		require.NotErrorIs(t, err, flashback.ErrNotSent)
 		require.ErrorIs(t, err, flashback.ErrRateLimited)
+		_, err = newWire(t, lost, fails(flashback.ErrNotSent)).client(flashback.WithMaxRetries(1)).Organization.Users.List(t.Context())
+		require.NotErrorIs(t, err, flashback.ErrNotSent)
 	})
 }
 

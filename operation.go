@@ -1,6 +1,7 @@
 package flashback
 
 import (
+	"bytes"
 	"context"
 	"encoding"
 	"encoding/json"
@@ -50,6 +51,8 @@ func (c caller) do(ctx context.Context, op *operation, in call.Input, body any) 
 		var err error
 		if in.Body, err = json.Marshal(body); err != nil {
 			err = newForeign(err.Error(), err) // a MarshalJSON may fail with the error of another call
+		} else if bytes.Contains(in.Body, []byte(`"`+redact.Mark+`"`)) {
+			err = errors.New(`a Secret would be sent as "[redacted]"; use its Reveal`)
 		} else if err = checkText(reflect.ValueOf(body)); err == nil && !utf8.Valid(in.Body) {
 			err = errNotUTF8
 		}
@@ -106,20 +109,14 @@ func invisible(r rune) bool {
 	return !unicode.IsGraphic(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-var (
-	errNotUTF8 = errors.New("a text is not valid UTF-8; convert it")
-	errSecret  = errors.New(`a Secret would be sent as "[redacted]"; use its Reveal`)
-)
+var errNotUTF8 = errors.New("a text is not valid UTF-8; convert it")
 
-// checkText refuses what encoding/json has written as something else: text that is not
-// UTF-8, which would be a silent change of a password, and a [Secret]. It looks where
-// encoding/json has, which ended: not into what encodes itself.
+// checkText refuses text that is not UTF-8, which encoding/json has written as something
+// else: that would be a silent change of a password. It looks where encoding/json has, which
+// ended: not into what encodes itself.
 func checkText(v reflect.Value) error {
 	if !v.IsValid() || (v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface) && v.IsNil() {
 		return nil
-	}
-	if v.Type() == reflect.TypeFor[Secret]() {
-		return errSecret
 	}
 	self := v
 	if v.Kind() != reflect.Pointer && v.CanAddr() {
@@ -130,12 +127,8 @@ func checkText(v reflect.Value) error {
 		case json.Marshaler:
 			return nil
 		case encoding.TextMarshaler:
-			text, err := by.MarshalText()
-			switch {
-			case err != nil, !utf8.Valid(text):
+			if text, err := by.MarshalText(); err != nil || !utf8.Valid(text) {
 				return errNotUTF8
-			case string(text) == redact.Mark: // a pointer to it, or what it is embedded in
-				return errSecret
 			}
 			return nil
 		}

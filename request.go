@@ -45,7 +45,8 @@ type Request struct {
 }
 
 // Do calls any endpoint, with the attempts, verdicts and errors of the other calls, and
-// decodes the whole JSON of a success, with its envelope, into what into points to. A nil into takes any success; a 204 leaves into as it is.
+// gives the whole JSON of a success, with its envelope, to [json.Unmarshal] with into. A nil
+// into takes any success; a 204 leaves into as it is.
 //
 // A 2xx is a success if it is a 204, or JSON that fits into and does not say
 // "success": false. A 202, or other JSON, is [ErrUnexpectedResponse]; unless the request is

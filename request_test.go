@@ -201,6 +201,13 @@ func TestDoTakesASuccessThatIsNoBooleanForAnyOtherKey(t *testing.T) {
 	w := newWire(t, says(200, `{"success":3,"failed":1}`))
 	require.NoError(t, w.client().Do(t.Context(), flashback.Request{Method: "POST", Path: "/x"}, &counts))
 	assert.Equal(t, 3, counts.Success)
+	w = newWire(t, says(200, `{"success":3,"failed":1}`))
+	require.NoError(t, w.client().Do(t.Context(), flashback.Request{Method: "POST", Path: "/x"}, nil))
+	for _, odd := range []string{`"false"`, `"yes"`, "0", "[]"} {
+		var into any
+		w = newWire(t, says(200, `{"success":`+odd+`,"message":"quota exceeded"}`))
+		require.ErrorIs(t, w.client().Do(t.Context(), flashback.Request{Method: "POST", Path: "/x"}, &into), flashback.ErrOutcomeUnknown, odd)
+	}
 }
 
 func TestDoTellsWhatDoesNotFit(t *testing.T) {
@@ -236,7 +243,7 @@ func TestTheValuesOfAQueryAreNotInATransportsError(t *testing.T) {
 	w := newWire(t, func(req *http.Request) (*http.Response, error) {
 		return nil, &url.Error{Op: "Get", URL: req.URL.String(), Err: io.EOF}
 	})
-	err := w.client(flashback.WithMaxRetries(0)).Do(t.Context(), flashback.Request{Method: "GET", Path: "/x", Query: url.Values{"pin": {"4711"}}}, nil)
+	err := w.client(flashback.WithMaxRetries(0)).Do(t.Context(), flashback.Request{Method: "GET", Path: "/x", Query: url.Values{"p": {"4711"}}}, nil)
 	require.ErrorContains(t, err, "EOF")
 	assert.NotContains(t, err.Error(), "4711")
 }

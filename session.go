@@ -452,6 +452,7 @@ func (s *session) change(ctx context.Context, op string, f func(newest Tokens) (
 		s.use(next)
 		return nil
 	case s.pending != Tokens{}: // the next call offers them again
+		s.apart = s.apart || op == verifyMFA.Name
 		s.mu.Lock()
 		s.renewAt = time.Now()
 		s.mu.Unlock()

@@ -468,6 +468,80 @@ func TestAStoreThatAsksTwiceSendsNothingTwice(t *testing.T) {
 	assert.Zero(t, kept.tokens)
 }
 
+// impatient is a store that works in another goroutine, for which it waits 5 s.
+type impatient struct {
+	*shelf
+
+	after time.Duration
+}
+
+func (i *impatient) Update(ctx context.Context, f func(flashback.Tokens) (flashback.Tokens, error)) error {
+	done := make(chan error, 1)
+	after := i.after
+	go func() {
+		<-time.After(after)
+		done <- i.shelf.Update(context.WithoutCancel(ctx), f)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(5 * time.Second):
+		return errors.New("it takes over 5 s")
+	}
+}
+
+func TestAStoreThatDoesNotWaitLosesNoTokens(t *testing.T) {
+	t.Parallel()
+	change := map[string]func(t *testing.T, b *flashbacktest.Backend, store flashback.TokenStore, session *flashback.Session) error{
+		"login": func(t *testing.T, b *flashbacktest.Backend, store flashback.TokenStore, _ *flashback.Session) error {
+			t.Helper()
+			_, err := flashback.Login(t.Context(), "jane@example.com", flashback.NewSecret(password), b.Options(flashback.WithTokenStore(store))...)
+			return err
+		},
+		"resume": func(t *testing.T, b *flashbacktest.Backend, store flashback.TokenStore, _ *flashback.Session) error {
+			t.Helper()
+			_, err := flashback.Resume(t.Context(), flashback.Tokens{}, b.Options(flashback.WithTokenStore(store))...)
+			return err
+		},
+		"logout": func(t *testing.T, _ *flashbacktest.Backend, _ flashback.TokenStore, session *flashback.Session) error {
+			t.Helper()
+			return session.Logout(t.Context())
+		},
+	}
+	for name, change := range change {
+		t.Run(name+", asking too late", func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, store := withJane(), &impatient{shelf: newShelf()}
+				session, _ := logIn(t, b, flashback.WithTokenStore(store))
+				b.Reset()
+				store.after = 10 * time.Second
+				require.ErrorContains(t, change(t, b, store, session), "over 5 s")
+				<-time.After(time.Minute)
+				assert.Empty(t, b.Requests(), "nothing is sent late")
+				assert.NotZero(t, store.tokens, "what it has is alive")
+			})
+		})
+		if name == "resume" {
+			continue // it sends nothing
+		}
+		t.Run(name+", leaving early", func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, store := withJane(), &impatient{shelf: newShelf()}
+				session, _ := logIn(t, b, flashback.WithTokenStore(store))
+				b.Decide(func(*http.Request) flashbacktest.Fault {
+					<-time.After(10 * time.Second)
+					return flashbacktest.None()
+				})
+				err := change(t, b, store, session)
+				require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+				require.ErrorContains(t, err, "over 5 s")
+			})
+		})
+	}
+}
+
 func TestAnErrorThatIsANilPointerDoesNoHarm(t *testing.T) {
 	t.Parallel()
 	b := withJane()

@@ -70,11 +70,17 @@ func (k keeper) update(ctx context.Context, own Tokens, f func(Tokens) (Tokens, 
 	stop := context.AfterFunc(ctx, cancel)
 	var next Tokens
 	var failed error
+	turn := make(chan struct{}, 1) // a store may ask in another goroutine, and not wait for it
+	over := false
 	err = attempt.Real(k(keeping, own, func(kept Tokens) (Tokens, error) {
-		if called { // a store may ask again
+		turn <- struct{}{}
+		defer func() { <-turn }()
+		switch {
+		case called: // it asks again
 			return next, failed
-		}
-		if !stop() {
+		case over:
+			return Tokens{}, errors.New("nobody waits for this change any more")
+		case !stop():
 			return Tokens{}, ctx.Err()
 		}
 		called = true
@@ -88,6 +94,9 @@ func (k keeper) update(ctx context.Context, own Tokens, f func(Tokens) (Tokens, 
 		})
 		return next, failed
 	}))
+	turn <- struct{}{}
+	defer func() { <-turn }()
+	over = true
 	stop()
 	if !called && err == nil {
 		err = errors.New("it has not asked for what to keep")

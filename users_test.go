@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -649,8 +650,8 @@ func TestADeleteIsSettledByAReadBack(t *testing.T) {
 		}, "DGDG", recovered},
 		{"a read-back is repeated", func() responses { return responses{lost, says(503, ""), lost, says(200, deletedAfter(0))} }, "DGGG", recovered},
 		{"a read-back has the retries of the call, and no more", func() responses {
-			return responses{lost, says(503, ""), says(503, ""), says(503, ""), says(503, "")}
-		}, "DGGGG", unknown},
+			return responses{lost, says(503, ""), says(503, ""), says(503, ""), says(503, ""), ok}
+		}, "DGGGGD", success},
 		{"all attempts are used up", func() responses {
 			return responses{lost, isActive, lost, isActive, lost, says(200, deletedAfter(0))}
 		}, "DGDGDG", recovered},
@@ -769,6 +770,44 @@ func TestAReadBackThatTellsNothingSaysWhy(t *testing.T) {
 	require.ErrorIs(t, failure, context.Canceled)
 	require.ErrorIs(t, failure, flashback.ErrOutcomeUnknown)
 	assert.Equal(t, "D", w.sequence())
+}
+
+func TestAGateThatClosesDuringAReadBackHoldsTheRepetitionBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var deletes []time.Duration
+		begun := time.Now()
+		transport := roundTripper(func(req *http.Request) (*http.Response, error) {
+			if req.Method == http.MethodGet {
+				<-time.After(10 * time.Second)
+				return says(200, `{"success":true,"data":{"id":"a/b","deletedAt":null}}`)(req)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			deletes = append(deletes, time.Since(begun))
+			switch len(deletes) {
+			case 1:
+				return lost(req)
+			case 2:
+				return says(429, "", "Retry-After", "30")(req)
+			}
+			return says(200, `{"success":true}`)(req)
+		})
+		client, err := flashback.NewClient("access-token", flashback.WithHTTPClient(&http.Client{Transport: transport}))
+		require.NoError(t, err)
+		var both sync.WaitGroup
+		for i := range 2 {
+			both.Go(func() {
+				<-time.After(time.Duration(i) * 5 * time.Second)
+				_, err := client.Organization.Users.Delete(t.Context(), userID)
+				assert.NoError(t, err)
+			})
+		}
+		both.Wait()
+		require.Len(t, deletes, 4)
+		assert.GreaterOrEqual(t, deletes[2], 35*time.Second)
+	})
 }
 
 func TestAReadBackIsNoRetry(t *testing.T) {

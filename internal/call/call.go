@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -89,7 +90,7 @@ func (c *call) do() {
 		c.stop(c.ended())
 	}
 	if c.state.Next() == verdict.LookBack && !slices.ContainsFunc(c.outcome.Reasons, Reason.endsAll) {
-		c.lookBack() // no attempt follows
+		c.lookBack(true)
 	}
 	c.giveBack()
 }
@@ -102,11 +103,13 @@ func (c *call) prepare(req *http.Request) error {
 		return errStop
 	}
 	c.next.waiting = false
-	if !c.awaitTurn() {
+	if !c.awaitTurn() || c.next.owes && !c.take() {
 		return errStop
 	}
 	if c.state.Next() == verdict.LookBack {
-		c.lookBack()
+		if c.lookBack(false); len(c.outcome.Reasons) == 0 && c.state.Next() != verdict.Stop && !c.awaitTurn() { // the gate may have closed
+			return errStop
+		}
 	}
 	if c.state.Next() == verdict.Stop && c.outcome.Attempts > 0 || len(c.outcome.Reasons) > 0 || !c.asked && !c.askToken(c.ctx) {
 		return errStop
@@ -147,6 +150,7 @@ func (c *call) attempt(req *http.Request) (*http.Response, error) {
 // record adds an attempt to what the call knows.
 func (c *call) record(r attempt.Result) {
 	c.failure, c.outcome.RetryAfter = r.Err, 0
+	c.outcome.Sent = c.outcome.Sent || r.Sent
 	if c.came = r.At; r.Response != nil {
 		if c.op.Rule.Repeat != verdict.Safe {
 			c.client.Clock.observe(r.Response.Header, r.At)
@@ -177,15 +181,21 @@ func (c *call) record(r attempt.Result) {
 	}
 }
 
-// hide keeps cookies from being shown where the server echoes them.
+// hide keeps cookies from being shown where the server echoes them, but for short ones, which
+// may be ordinary words.
 func (c *call) hide(cookies []*http.Cookie) {
 	for _, cookie := range cookies {
-		c.secrets.AddToken(cookie.Value)
+		plain, err := url.QueryUnescape(cookie.Value)
+		for _, value := range []string{cookie.Value, plain} {
+			if err == nil && len(value) >= 12 {
+				c.secrets.AddToken(value)
+			}
+		}
 	}
 }
 
-// lookBack reads back what the attempts have done.
-func (c *call) lookBack() {
+// lookBack reads back what the attempts have done. After the last one, no other follows.
+func (c *call) lookBack(last bool) {
 	read := &call{
 		client: c.client, ctx: c.ctx, op: c.op.ReadBack.Op, in: &Input{ID: c.in.ID, Wanted: c.in.Wanted},
 		place: place{readBack: true, before: c.outcome.Attempts}, credentials: credentials{secrets: c.secrets},
@@ -210,7 +220,7 @@ func (c *call) lookBack() {
 	case verdict.Done:
 		c.outcome.Response, c.outcome.Found, c.failure = found.Response, found.Found, nil
 	case verdict.Unreadable:
-		if c.state.Next() == verdict.TryAgain && c.outcome.Attempts <= c.next.max && len(c.outcome.Reasons) == 0 && !slices.ContainsFunc(found.Reasons, Reason.endsAll) {
+		if !last && c.state.Next() == verdict.TryAgain && !slices.ContainsFunc(found.Reasons, Reason.endsAll) {
 			break // to repeat the request is harmless
 		}
 		c.stop(Reason{Why: ReadBackFailed, Text: "the read-back told nothing: " + read.told()})

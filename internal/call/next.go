@@ -17,6 +17,7 @@ type next struct {
 	max      int  // retries
 	taken    int  // of these, from the budget
 	unsent   bool // the last that was taken has no attempt yet
+	owes     bool // one is to be taken when its turn comes
 	waiting  bool
 	wait     time.Duration
 	throttle *throttle.Throttle // of the operation; nil for none
@@ -75,10 +76,19 @@ func (c *call) plan() bool {
 	if bounded {
 		c.next.wait = min(c.next.wait, left-1)
 	}
-	if c.state.Throttled() || c.throttled() {
-		return true // which is no outage, or one with the gate closed
+	switch {
+	case c.state.Throttled(): // which is no outage
+		return true
+	case c.throttled(): // a crowd whose turns come one by one must not take at once
+		c.next.owes = true
+		return true
 	}
-	if !c.client.Budget.Take() {
+	return c.take()
+}
+
+// take takes a retry from the budget.
+func (c *call) take() bool {
+	if c.next.owes = false; !c.client.Budget.Take() {
 		c.stop(Reason{Why: BudgetEmpty})
 		return false
 	}

@@ -108,20 +108,49 @@ func TestARateLimitTakesNothingFromTheBudget(t *testing.T) {
 	}
 }
 
-func TestA503ThatClosesTheGateTakesNothingFromTheBudget(t *testing.T) {
+func TestA503ThatClosesTheGateTakesFromTheBudgetWhenItsTurnComes(t *testing.T) {
 	t.Parallel()
-	for throttled, want := range map[bool]int{true: 3, false: 1} { // without a gate, nothing else keeps an outage from being asked again and again
+	for _, throttled := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			c := hasty(0, says(503, "Retry-After", "1"), says(503, "Retry-After", "1"), says(200))
+			c := hasty(0, says(503, "Retry-After", "1"), says(200))
 			if !throttled {
 				c.Throttles = nil
 			}
-			assert.Equal(t, []int{want}, attempts(t, c, 1))
+			got := do(t.Context(), c, &change)
+			assert.Equal(t, 1, got.Attempts)
+			assert.Equal(t, []call.Why{call.BudgetEmpty}, why(&got))
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		assert.Equal(t, []int{1}, attempts(t, hasty(0, says(503), says(200)), 1), "without a Retry-After it closes nothing")
+		var mu sync.Mutex
+		var free time.Time
+		c := hasty(10, func(req *http.Request) (*http.Response, error) { // one in 5 ms, and five at once
+			<-time.After(10 * time.Millisecond)
+			mu.Lock()
+			defer mu.Unlock()
+			now := time.Now()
+			if free = later(free, now.Add(-25*time.Millisecond)); free.After(now) {
+				return says(503, "Retry-After", "1")(req)
+			}
+			free = free.Add(5 * time.Millisecond)
+			return says(200)(req)
+		})
+		var crowd sync.WaitGroup
+		for range 200 {
+			crowd.Go(func() {
+				got := do(t.Context(), c, &change)
+				assert.Equal(t, verdict.Success, got.Verdict)
+			})
+		}
+		crowd.Wait()
 	})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func TestARetryThatWasNotSentIsNotTaken(t *testing.T) {

@@ -20,6 +20,7 @@ type Outcome struct {
 	Reasons    []Reason
 	URL        string        // of the last attempt, without a query; "" if there was none
 	Attempts   int           // requests, with those of read-backs
+	Sent       bool          // one of them may have been sent
 	Throttled  time.Duration // how long the call waited because of a rate limit
 	RetryAfter time.Duration // what the last response asked for
 }

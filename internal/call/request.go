@@ -22,7 +22,7 @@ func (c *call) newRequest(ctx context.Context) error {
 	u.Path += plain
 	u.RawQuery = c.op.Query
 	if u.RawQuery != "" {
-		c.secrets.AddToken("?" + u.RawQuery) // as a transport's error has it
+		c.secrets.AddPassword("?" + u.RawQuery) // as a transport's error has it
 		for _, values := range u.Query() {
 			for _, value := range values {
 				c.secrets.AddToken(value) // it may be secret, if it is as long as one

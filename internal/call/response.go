@@ -63,7 +63,7 @@ func (r *Response) understand(op *Op, in *Input) verdict.Response {
 	switch {
 	case r.Envelope && e.denies:
 		facts.Body = verdict.Denial
-	case !refusal && e.odd && r.Found == nil:
+	case !refusal && e.odd:
 		r.Envelope = false // neither true nor false: it must not pass for a success
 	case r.Envelope:
 		facts.Body = verdict.Envelope
@@ -119,7 +119,7 @@ func envelopeOf(body []byte) envelope {
 				e.isBool = true
 			case "null":
 			default:
-				e.odd = true
+				e.odd = value[0] < '1' || value[0] > '9' // else it counts something
 			}
 		case "message":
 			e.message, e.hasMessage = text(value)

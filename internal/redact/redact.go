@@ -107,7 +107,7 @@ func (s *Secrets) Header(h http.Header) http.Header {
 
 func (s *Secrets) redact(text string, cut bool) string {
 	var out strings.Builder
-	m := matcher{text: text, cut: cut, steps: (stepsPerByte*len(text) + leastSteps) * min(len(s.list), someSecrets)}
+	m := matcher{text: text, cut: cut, steps: stepsPerByte*len(text)*min(len(s.list), someSecrets) + leastSteps*len(s.list)}
 	done := 0 // what is before it is in out
 	for i := 0; i < len(text); i++ {
 		c := text[i]
