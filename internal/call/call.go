@@ -29,6 +29,8 @@ type call struct {
 
 	// In the call, and not beside it, these cost no allocation.
 	request  retryablehttp.Request
+	url      url.URL
+	carrier  carrier
 	response Response
 
 	place
@@ -78,7 +80,8 @@ func (c *Client) Do(ctx context.Context, op *Op, in *Input) Outcome {
 func (c *call) do() {
 	c.begun, c.state = time.Now(), verdict.New(c.op.Rule)
 	c.next.throttle = c.client.throttle(c.op)
-	if c.outcome.Invalid = c.newRequest(context.WithValue(c.ctx, key{}, c)); c.outcome.Invalid != nil {
+	c.carrier = carrier{c.ctx, c}
+	if c.outcome.Invalid = c.newRequest(&c.carrier); c.outcome.Invalid != nil {
 		return
 	}
 	if c.prepare(c.request.Request) == nil {

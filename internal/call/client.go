@@ -91,8 +91,21 @@ func (transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return callOf(req.Context()).attempt(req)
 }
 
-// key is the key of the call in the context of its requests.
+// carrier is the context of a call's requests: that of the caller, with the call.
+type carrier struct {
+	context.Context //nolint:containedctx // It is one.
+
+	call *call
+}
+
 type key struct{}
+
+func (c *carrier) Value(of any) any {
+	if of == (key{}) {
+		return c.call
+	}
+	return c.Context.Value(of)
+}
 
 func callOf(ctx context.Context) *call {
 	c, _ := ctx.Value(key{}).(*call)

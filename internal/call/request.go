@@ -10,7 +10,8 @@ import (
 // newRequest builds the request of a call, all but its header, which is made anew
 // for each attempt.
 func (c *call) newRequest(ctx context.Context) error {
-	u := c.client.BaseURL
+	u := &c.url
+	*u = c.client.BaseURL
 	escaped := strings.Replace(c.op.Path, "{id}", url.PathEscape(c.in.ID), 1)
 	plain, err := url.PathUnescape(escaped)
 	if err != nil {
@@ -31,7 +32,7 @@ func (c *call) newRequest(ctx context.Context) error {
 	}
 	c.request.Request = (&http.Request{
 		Method:     c.op.Method,
-		URL:        &u,
+		URL:        u,
 		Host:       u.Host,
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,

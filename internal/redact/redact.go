@@ -22,9 +22,10 @@ const (
 	backslashes = `\\\\\\\\\\\\\\\\` // where so many begin, nothing else begins in three escapes
 )
 
-// Secrets are the secrets of one call. The zero value has none.
+// Secrets are the secrets of one call. The zero value has none. It must not be copied.
 type Secrets struct {
 	list  []secret
+	few   [2]secret // where the list begins, for no allocation
 	first [256]bool // the bytes that an occurrence, or a Mark, begins with
 	slash bool      // a secret begins with a backslash
 }
@@ -57,6 +58,9 @@ func (s *Secrets) AddPassword(text string) {
 func (s *Secrets) add(added secret) {
 	if slices.Contains(s.list, added) {
 		return
+	}
+	if s.list == nil {
+		s.list = s.few[:0]
 	}
 	s.list = append(s.list, added)
 	for _, c := range []byte{'\\', '%', '&', Mark[0], added.text[0]} {
