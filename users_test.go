@@ -810,6 +810,17 @@ func TestAGateThatClosesDuringAReadBackHoldsTheRepetitionBack(t *testing.T) {
 	})
 }
 
+func TestAnEmptyBudgetDuringAReadBackEndsTheCall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(t, lost, says(503, ""))
+		_, err := w.client(flashback.WithRetryBudget(1), flashback.WithBackoff(time.Millisecond, time.Millisecond)).Organization.Users.Delete(t.Context(), userID)
+		require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+		require.ErrorIs(t, err, flashback.ErrRetryBudget)
+		assert.Equal(t, "DG", w.sequence())
+	})
+}
+
 func TestAReadBackIsNoRetry(t *testing.T) {
 	t.Parallel()
 	for _, opt := range []flashback.Option{flashback.WithMaxRetries(0), flashback.WithRetryBudget(0)} {

@@ -96,8 +96,6 @@ func (s State) Next() Step {
 	switch {
 	case s.last == Succeeded, s.last == AlreadySo, s.reading == Done, s.reading == Other:
 		return Stop
-	case s.reading == Unreadable && (s.rule.Repeat == NotIdempotent || !meanings[s.last].again):
-		return Stop
 	case s.reading == Unread && s.readsBack():
 		return LookBack
 	case s.ambiguous && s.rule.Repeat == NotIdempotent && s.reading != NotDone:
