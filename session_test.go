@@ -1327,6 +1327,27 @@ func TestAVerificationIsThatOfItsOwnLogin(t *testing.T) {
 	assert.Equal(t, session.Tokens(), kept.tokens)
 }
 
+func TestAVerificationThatNothingAskedForAndWasNotKeptIsKeptSoon(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, kept := withJane(), newShelf()
+		jane, _ := b.User("jane")
+		jane.MFACode = "123456"
+		b.AddUser(jane)
+		b.AddUser(flashbacktest.User{ID: "john", Email: "john@example.com", Password: password, Role: flashback.RoleOwner})
+		b.ScriptFor("status", flashbacktest.Respond(404, ""))
+		session, _ := logIn(t, b, flashback.WithTokenStore(kept))
+		kept.failing = errors.New("the disk is full")
+		require.ErrorIs(t, session.VerifyMFA(t.Context(), janesCode), flashback.ErrOutcomeUnknown)
+		kept.failing = nil
+		logInJohn(t, b, flashback.WithTokenStore(kept))
+		<-time.After(30 * time.Second)
+		require.NoError(t, see(t.Context(), b.ClientWithToken("", flashback.WithSession(session))))
+		assert.Equal(t, "jane", userOf(t, session.Tokens().Access))
+		assert.Equal(t, session.Tokens(), kept.tokens)
+	})
+}
+
 func TestAVerificationWithARevokedTokenIsSentAgainWithAnother(t *testing.T) {
 	t.Parallel()
 	b, session := halfLogIn(t)
