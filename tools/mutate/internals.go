@@ -214,7 +214,7 @@ var internals = slices.Concat(
 		{"a call that was ended is not read back", "&& !slices.ContainsFunc(c.outcome.Reasons, Reason.endsAll) {", "&& (true || slices.ContainsFunc(c.outcome.Reasons, Reason.endsAll)) {"},
 		{"the last attempt is read back", "\tif c.state.Next() == verdict.LookBack && !slices", "\tif false && !slices"},
 		{"a call gives back what it took", "\tc.giveBack()\n", "\n"},
-		{"the wait comes before the read-back", "if c.next.waiting && !sleep(", "if c.state.Next() == verdict.LookBack {\n\t\tc.lookBack()\n\t}\n\tif c.next.waiting && !sleep("},
+		{"the wait comes before the read-back", "if c.next.waiting && !sleep(", "if c.state.Next() == verdict.LookBack {\n\t\tc.lookBack(false)\n\t}\n\tif c.next.waiting && !sleep("},
 		{"a call waits for its turn", "if !c.awaitTurn() || c.next.owes", "if c.next.owes"},
 		{"a retry is read back before", "\tif c.state.Next() == verdict.LookBack {\n\t\tif c.lookBack", "\tif false {\n\t\tif c.lookBack"},
 		{"what the read-back settles is not repeated", "if c.state.Next() == verdict.Stop && c.outcome.Attempts > 0 || len(", "if len("},
