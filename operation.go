@@ -52,7 +52,7 @@ func (c caller) do(ctx context.Context, op *operation, in call.Input, body any) 
 		if in.Body, err = json.Marshal(body); err != nil {
 			err = newForeign(err.Error(), err) // a MarshalJSON may fail with the error of another call
 		} else if bytes.Contains(in.Body, []byte(`"`+redact.Mark+`"`)) {
-			err = errors.New(`a Secret would be sent as "[redacted]"; use its Reveal`)
+			err = errors.New(`the body has "[redacted]" in it, as a Secret is encoded; use its Reveal`)
 		} else if err = checkText(reflect.ValueOf(body)); err == nil && !utf8.Valid(in.Body) {
 			err = errNotUTF8
 		}

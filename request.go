@@ -70,7 +70,7 @@ func (c *Client) Do(ctx context.Context, req Request, into any) error {
 	}
 	if json.Unmarshal(outcome.Response.Body, into) != nil { // what into has may take less than a new one; the error may quote a secret
 		return &Error{
-			Op: op.Name, StatusCode: outcome.Response.Status, Attempts: outcome.Attempts, OutcomeUnknown: op.Rule.Repeat != verdict.Safe,
+			Op: op.Name, Method: op.Method, StatusCode: outcome.Response.Status, Attempts: outcome.Attempts, OutcomeUnknown: op.Rule.Repeat != verdict.Safe,
 			Err: fmt.Errorf("%w: it does not fit what the %T has", ErrUnexpectedResponse, into),
 		}
 	}

@@ -763,13 +763,19 @@ func TestALoginGoesOnWithoutAStatusOfTheSecondFactor(t *testing.T) {
 
 // halfLogIn logs Jane in at a backend that then asks for a second factor. Another user, John, needs
 // none.
-func halfLogIn(t *testing.T, opts ...flashback.Option) (*flashbacktest.Backend, *flashback.Session) {
-	t.Helper()
+// withJaneAndJohn is a backend where Jane needs a second factor, and John none.
+func withJaneAndJohn() *flashbacktest.Backend {
 	b := withJane()
 	jane, _ := b.User("jane")
 	jane.MFACode = "123456"
 	b.AddUser(jane)
 	b.AddUser(flashbacktest.User{ID: "john", Email: "john@example.com", Password: password, Role: flashback.RoleOwner})
+	return b
+}
+
+func halfLogIn(t *testing.T, opts ...flashback.Option) (*flashbacktest.Backend, *flashback.Session) {
+	t.Helper()
+	b := withJaneAndJohn()
 	_, err := flashback.Login(t.Context(), "jane@example.com", flashback.NewSecret(password), b.Options(opts...)...)
 	var mfa *flashback.MFARequiredError
 	require.ErrorAs(t, err, &mfa)
@@ -1314,11 +1320,7 @@ func TestALogoutAfterThatOfAnotherSessionWritesNoTokens(t *testing.T) {
 
 func TestAVerificationIsThatOfItsOwnLogin(t *testing.T) {
 	t.Parallel()
-	b, kept := withJane(), newShelf()
-	jane, _ := b.User("jane")
-	jane.MFACode = "123456"
-	b.AddUser(jane)
-	b.AddUser(flashbacktest.User{ID: "john", Email: "john@example.com", Password: password, Role: flashback.RoleOwner})
+	b, kept := withJaneAndJohn(), newShelf()
 	b.ScriptFor("status", flashbacktest.Respond(404, ""))
 	session, _ := logIn(t, b, flashback.WithTokenStore(kept)) // and nothing tells that it needs a second factor
 	logInJohn(t, b, flashback.WithTokenStore(kept))
@@ -1330,11 +1332,7 @@ func TestAVerificationIsThatOfItsOwnLogin(t *testing.T) {
 func TestAVerificationThatNothingAskedForAndWasNotKeptIsKeptSoon(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b, kept := withJane(), newShelf()
-		jane, _ := b.User("jane")
-		jane.MFACode = "123456"
-		b.AddUser(jane)
-		b.AddUser(flashbacktest.User{ID: "john", Email: "john@example.com", Password: password, Role: flashback.RoleOwner})
+		b, kept := withJaneAndJohn(), newShelf()
 		b.ScriptFor("status", flashbacktest.Respond(404, ""))
 		session, _ := logIn(t, b, flashback.WithTokenStore(kept))
 		kept.failing = errors.New("the disk is full")

@@ -27,12 +27,7 @@ type call struct {
 	op     *Op
 	in     *Input
 
-	// In the call, and not beside it, these cost no allocation.
-	request  retryablehttp.Request
-	url      url.URL
-	carrier  carrier
-	response Response
-
+	exchange
 	place
 	credentials
 
@@ -40,6 +35,15 @@ type call struct {
 	next    next
 	failure error // of the last attempt; nil if its response was complete
 	outcome Outcome
+}
+
+// exchange is what a call sends and gets. In the call, and not beside it, it costs no
+// allocation.
+type exchange struct {
+	request  retryablehttp.Request
+	url      url.URL
+	carrier  carrier
+	response Response
 }
 
 // place is where a call stands: in time, and among the attempts.
@@ -197,7 +201,7 @@ func (c *call) hide(cookies []*http.Cookie) {
 	}
 }
 
-// lookBack reads back what the attempts have done. After the last one, no other follows.
+// lookBack reads back what the attempts have done; last tells that no other follows.
 func (c *call) lookBack(last bool) {
 	read := &call{
 		client: c.client, ctx: c.ctx, op: c.op.ReadBack.Op, in: &Input{ID: c.in.ID, Wanted: c.in.Wanted},

@@ -1,6 +1,6 @@
 // Package throttle knows rate limits: when may the next request of one operation go out?
 //
-// Nothing is held back until the server refuses a request. A refusal closes a gate for all calls of the operation,
+// Nothing is throttled until the server refuses a request. A refusal closes a gate for all calls of the operation,
 // until the server's Retry-After is over or, without one, for a wait that doubles with each refusal in a row. Then one
 // request probes. If it is accepted, the others follow in the order in which their calls came, at a rate that is
 // found as congestion control finds it.
@@ -21,19 +21,19 @@ const (
 	longest   = 64 * time.Second // a wait without a Retry-After
 	maxJitter = 5 * time.Second
 	lateness  = 20 * time.Millisecond // of timers, which may be made up for
-	quiet     = time.Minute           // without a call that had to wait, after which nothing is held back
+	quiet     = time.Minute           // without a call that had to wait, after which nothing is throttled
 	atLeast   = 30 * time.Second      // without a response that was accepted, before a call that may wait for less gives up
 	patience  = 5                     // refusals in a row with a Retry-After, after which the waits double even so
 )
 
-// A Throttle holds the requests of one operation back to what the server accepts. Its zero value is ready. It must
+// A Throttle limits the requests of one operation to what the server accepts. Its zero value is ready. It must
 // not be copied.
 type Throttle struct {
 	// FirstWait is the wait after a refusal without a Retry-After, at least a millisecond. It doubles with each one in a row.
 	FirstWait time.Duration
 
 	calls atomic.Uint64 // so far
-	state atomic.Uint64 // twice the round, and 1 more while requests are held back
+	state atomic.Uint64 // twice the round, and 1 more while requests are throttled
 
 	mu     sync.Mutex
 	queue  queue
@@ -55,13 +55,13 @@ type Place struct {
 	order uint64    // in which calls came, from 1
 	since time.Time // it waits
 	round uint64    // in which its last request was sent, ...
-	sent  time.Time // ... and when, if anything was held back
+	sent  time.Time // ... and when, if anything was throttled
 }
 
 // A Pass is what Wait gives for one request, and Accepted or Refused takes.
 type Pass struct {
 	round  uint64    // A refusal ends a round. Those of an earlier round tell nothing new.
-	sent   time.Time // zero while nothing is held back
+	sent   time.Time // zero while nothing is throttled
 	waited bool
 }
 
