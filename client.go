@@ -6,17 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime"
 	"slices"
-	"strings"
-	"sync"
 	"time"
-	"unicode"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
-	"github.com/flashbacknetwork/flashback-go/internal/budget"
 	"github.com/flashbacknetwork/flashback-go/internal/call"
-	"github.com/flashbacknetwork/flashback-go/internal/redact"
+	"github.com/flashbacknetwork/flashback-go/internal/retry"
 )
 
 const (
@@ -28,12 +23,11 @@ const (
 )
 
 // Client calls the Flashback API. It is safe for concurrent use. Make one and keep it: its
-// calls share connections, rate limits and a retry budget.
+// calls share connections and rate limits.
 type Client struct {
 	Organization *OrganizationService
 
-	// A function, which no printer looks into.
-	settings func() *settings
+	connection
 }
 
 // FlashbackClient is the TypeScript library's name for [Client].
@@ -41,13 +35,13 @@ type Client struct {
 //nolint:revive // The stutter is the point: it is the TypeScript library's name.
 type FlashbackClient = Client
 
-// settings are what the options set, and the caller that they make.
+// settings are what the options set, and the caller that is made of them.
 type settings struct {
 	caller    call.Client
 	session   *session      // that Token asks
 	keep      keeper        // of a session that is to be made
 	token     string        // the fixed one
-	limit     time.Duration // of the http.Client that the caller gave
+	httpLimit time.Duration // the Timeout of the http.Client that the caller gave
 	timeout   time.Duration // of an attempt
 	plaintext bool
 }
@@ -56,7 +50,7 @@ type settings struct {
 // [WithTokenSource] or [WithSession]. It sends nothing. Its errors match
 // [ErrInvalidArgument].
 func NewClient(accessToken string, opts ...Option) (*Client, error) {
-	return newSettings(accessToken).client("NewClient", opts)
+	return newSettings(accessToken).build("NewClient", opts)
 }
 
 func newSettings(accessToken string) *settings {
@@ -65,29 +59,28 @@ func newSettings(accessToken string) *settings {
 		timeout: 30 * time.Second,
 		caller: call.Client{
 			UserAgent: "flashback-go/" + Version,
-			Retry: call.Retry{
-				Max:           4,
+			Retry: retry.Policy{
+				MaxRetries:    4,
 				Base:          250 * time.Millisecond,
 				Limit:         8 * time.Second,
 				MaxRetryAfter: 60 * time.Second,
 			},
-			Budget:    budget.New(100),
 			Throttles: new(call.Throttles),
 			Clock:     new(call.Clock),
 		},
 	}
-	_ = WithBaseURL(DefaultBaseURL)(s) // it is a good one
+	_ = WithBaseURL(DefaultBaseURL)(s) // DefaultBaseURL is valid, so this does not fail.
 	return s
 }
 
-// With returns a copy with other options. It shares connections, rate limits and the retry
-// budget, unless an option replaces them.
+// With returns a copy with other options. It shares connections and rate limits, unless an
+// option replaces them.
 func (c *Client) With(opts ...Option) (*Client, error) {
 	if c == nil || c.settings == nil {
 		return nil, invalid("With", "", errNoClient)
 	}
 	s := *c.settings()
-	return s.client("With", append(slices.Clip(opts), func(s *settings) error {
+	return s.build("With", append(slices.Clip(opts), func(s *settings) error {
 		if s.caller.Renews {
 			s.token = "" // a source takes the place of the token
 		}
@@ -95,8 +88,8 @@ func (c *Client) With(opts ...Option) (*Client, error) {
 	}))
 }
 
-// CloseIdleConnections closes the connections that no call uses, as a client does by itself
-// once nothing refers to it.
+// CloseIdleConnections closes the connections that no call uses. Without it, they are
+// closed after a minute without use.
 func (c *Client) CloseIdleConnections() {
 	if c == nil || c.settings == nil {
 		return
@@ -106,9 +99,9 @@ func (c *Client) CloseIdleConnections() {
 	}
 }
 
-// client applies options and makes the client. All checks that look at several
-// settings come after all options, so that their order does not matter.
-func (s *settings) client(op string, opts []Option) (*Client, error) {
+// build applies options and makes the client. All checks that look at several settings come
+// after all options, so that the order of options does not matter.
+func (s *settings) build(op string, opts []Option) (*Client, error) {
 	for i, opt := range opts {
 		if opt == nil {
 			return nil, invalid(op, "", fmt.Errorf("option %d is nil; leave it out", i))
@@ -138,40 +131,17 @@ func (s *settings) client(op string, opts []Option) (*Client, error) {
 		return nil, invalid(op, "", errors.New("an http:// base URL shows the token to the network; use https://, or WithPlaintextHTTP to allow it"))
 	}
 	if caller.Sender.Transport == nil {
-		caller.Sender.Transport, caller.Sender.Own = newPool(), true
+		caller.Sender.Transport, caller.Sender.Trusted = NewTransport(), true
 	}
 	caller.Sender.Timeout = s.timeout
-	if s.limit > 0 && (s.timeout == 0 || s.limit < s.timeout) {
-		caller.Sender.Timeout = s.limit
+	if s.httpLimit > 0 && (s.timeout == 0 || s.httpLimit < s.timeout) {
+		caller.Sender.Timeout = s.httpLimit
 	}
-	caller.Init()
-	do := func() *call.Client { return caller }
+	c := connection{func() *settings { return s }}
 	return &Client{
-		Organization: &OrganizationService{Users: &UsersService{do}, caller: do},
-		settings:     func() *settings { return s },
+		Organization: &OrganizationService{Users: &UsersService{c}, connection: c},
+		connection:   c,
 	}, nil
-}
-
-// checkToken says what is wrong with a token, as the rest of a sentence that
-// begins with "the access token". It never quotes the token.
-func checkToken(token string) error {
-	switch {
-	case token == "":
-		return errors.New("is empty")
-	case len(token) >= len("Bearer ") && strings.EqualFold(token[:len("Bearer ")], "Bearer "):
-		return errors.New(`starts with "Bearer "; pass the token alone`)
-	case strings.TrimSpace(token) != token:
-		return errors.New("begins or ends with white space (a file's newline?); use strings.TrimSpace")
-	case strings.Trim(token, `"'`) != token:
-		return errors.New("begins or ends with a quotation mark (an env file's?); pass the token alone")
-	case token == redact.Mark:
-		return errors.New("is a Secret that was printed; keep what its Reveal returns")
-	case strings.ContainsFunc(token, unicode.IsSpace):
-		return errors.New("has white space in it; pass the token alone")
-	case strings.ContainsFunc(token, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return errors.New("has a control character or an invisible one in it (a byte order mark?); pass the token alone")
-	}
-	return nil
 }
 
 // NewTransport returns a transport like the client's own, to change or wrap.
@@ -187,64 +157,4 @@ func NewTransport() *http.Transport {
 		MaxResponseHeaderBytes: 1 << 20,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 	}
-}
-
-// pool is a transport whose connections are closed when nothing refers to it any more.
-// The transport itself is always referred to by its connections.
-type pool struct{ *http.Transport }
-
-func newPool() *pool {
-	p := &pool{NewTransport()}
-	open := &sockets{dial: p.DialContext, open: map[*socket]struct{}{}}
-	p.DialContext = open.dialContext
-	// The runtime cleans up outside of any synctest bubble, where a transport that was used
-	// in one must not be touched. A socket may be closed anywhere, and net/http notices.
-	runtime.AddCleanup(p, (*sockets).close, open)
-	return p
-}
-
-// sockets are the open connections of a pool.
-type sockets struct {
-	dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	mu   sync.Mutex
-	open map[*socket]struct{} // nil once they are closed for good
-}
-
-func (s *sockets) dialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := s.dial(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open == nil {
-		_ = conn.Close()
-		return nil, net.ErrClosed
-	}
-	one := &socket{conn, s}
-	s.open[one] = struct{}{}
-	return one, nil
-}
-
-func (s *sockets) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for one := range s.open {
-		_ = one.Conn.Close()
-	}
-	s.open = nil
-}
-
-// socket is an open connection of a pool.
-type socket struct {
-	net.Conn
-
-	all *sockets
-}
-
-func (s *socket) Close() error {
-	s.all.mu.Lock()
-	delete(s.all.open, s)
-	s.all.mu.Unlock()
-	return s.Conn.Close()
 }

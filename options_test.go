@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -94,24 +93,21 @@ func TestTheLimitsOfAnOptionAreAllowed(t *testing.T) {
 	t.Parallel()
 	const forever = time.Duration(1<<63 - 1)
 	for name, option := range map[string]flashback.Option{
-		"no retries":              flashback.WithMaxRetries(0),
-		"many retries":            flashback.WithMaxRetries(1<<31 - 1),
-		"no backoff":              flashback.WithBackoff(0, 0),
-		"a steady backoff":        flashback.WithBackoff(time.Second, time.Second),
-		"an endless backoff":      flashback.WithBackoff(forever, forever),
-		"no Retry-After":          flashback.WithMaxRetryAfter(0),
-		"an endless Retry-After":  flashback.WithMaxRetryAfter(forever),
-		"no timeout":              flashback.WithAttemptTimeout(0),
-		"an endless timeout":      flashback.WithAttemptTimeout(forever),
-		"an empty budget":         flashback.WithRetryBudget(0),
-		"no budget":               flashback.WithRetryBudget(-1),
-		"a budget without bounds": flashback.WithRetryBudget(1<<31 - 1),
-		"no logger":               flashback.WithLogger(nil),
-		"a logger":                flashback.WithLogger(slog.New(slog.DiscardHandler)),
-		"the highest port":        flashback.WithBaseURL("https://h.example:65535"),
-		"a zero HTTP client":      flashback.WithHTTPClient(new(http.Client)),
-		"plaintext on https":      flashback.WithPlaintextHTTP(),
-		"no throttling":           flashback.WithoutThrottling(),
+		"no retries":             flashback.WithMaxRetries(0),
+		"many retries":           flashback.WithMaxRetries(1<<31 - 1),
+		"no backoff":             flashback.WithBackoff(0, 0),
+		"a steady backoff":       flashback.WithBackoff(time.Second, time.Second),
+		"an endless backoff":     flashback.WithBackoff(forever, forever),
+		"no Retry-After":         flashback.WithMaxRetryAfter(0),
+		"an endless Retry-After": flashback.WithMaxRetryAfter(forever),
+		"no timeout":             flashback.WithAttemptTimeout(0),
+		"an endless timeout":     flashback.WithAttemptTimeout(forever),
+		"no logger":              flashback.WithLogger(nil),
+		"a logger":               flashback.WithLogger(slog.New(slog.DiscardHandler)),
+		"the highest port":       flashback.WithBaseURL("https://h.example:65535"),
+		"a zero HTTP client":     flashback.WithHTTPClient(new(http.Client)),
+		"plaintext on https":     flashback.WithPlaintextHTTP(),
+		"no throttling":          flashback.WithoutThrottling(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -418,25 +414,6 @@ func TestTheDefaults(t *testing.T) {
 			assert.Zero(t, time.Since(start))
 		})
 	})
-	t.Run("a budget of 100 retries", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			responses := make([]httpmock.Responder, 126) // 25 calls of 5 attempts, and one of one
-			for i := range responses {
-				responses[i] = says(503, "")
-			}
-			client := defaults(t, newWire(t, responses...), flashback.WithBackoff(0, 0)) // it refills with time
-			for range 25 {
-				_, err := client.Organization.Users.Activate(t.Context(), "user-1")
-				require.NotErrorIs(t, err, flashback.ErrRetryBudget)
-				assert.Equal(t, 5, asError(t, err).Attempts)
-			}
-			_, err := client.Organization.Users.Activate(t.Context(), "user-1")
-			require.ErrorIs(t, err, flashback.ErrRetryBudget)
-			require.ErrorIs(t, err, flashback.ErrServer)
-			assert.Equal(t, 1, asError(t, err).Attempts)
-		})
-	})
 	t.Run("constants", func(t *testing.T) {
 		t.Parallel()
 		assert.Equal(t, "https://backend.flashback.tech", flashback.DefaultBaseURL)
@@ -655,24 +632,17 @@ func TestWithSharesTheRateLimitAndTheBudget(t *testing.T) {
 	}{
 		{"nothing else", nil, true},
 		{"another base URL", []flashback.Option{flashback.WithBaseURL("https://h.example")}, true},
-		{"a budget and no throttling", []flashback.Option{flashback.WithRetryBudget(100), flashback.WithoutThrottling()}, false},
+		{"no throttling", []flashback.Option{flashback.WithoutThrottling()}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w := newWire(t, says(429, "", "Retry-After", "3600"), says(503, ""), says(503, ""), says(503, ""), says(200, janeJSON), says(200, activated))
-				client := w.client(flashback.WithRetryBudget(1))
+				w := newWire(t, says(429, "", "Retry-After", "3600"), says(200, activated))
+				client := w.client()
 				other, err := client.With(tt.opts...)
 				require.NoError(t, err)
 				_, err = client.Organization.Users.Activate(t.Context(), "user-1")
 				require.ErrorIs(t, err, flashback.ErrRateLimited)
-				_, err = client.Organization.Users.Get(t.Context(), userID) // takes the one retry
-				require.ErrorIs(t, err, flashback.ErrRetryBudget)
-				_, err = other.Organization.Users.Get(t.Context(), userID)
-				assert.Equal(t, tt.shares, errors.Is(err, flashback.ErrRetryBudget), "%v", err)
-				if !tt.shares {
-					require.NoError(t, err)
-				}
 				_, err = other.Organization.Users.Activate(t.Context(), "user-1")
 				assert.Equal(t, tt.shares, errors.Is(err, flashback.ErrRateLimited), "%v", err)
 			})
@@ -761,30 +731,6 @@ func TestIdleConnectionsAreShared(t *testing.T) {
 	_, failure := activateIn(t.Context(), other)
 	require.Nil(t, failure, "it works as before")
 	assert.EqualValues(t, 2, server.opened.Load())
-}
-
-func TestADroppedClientClosesItsConnections(t *testing.T) {
-	t.Parallel()
-	server := newCounting(t)
-	var kept *flashback.Client
-	func() {
-		client, err := flashback.NewClient(wireToken, flashback.WithBaseURL(server.URL))
-		require.NoError(t, err)
-		_, failure := activateIn(t.Context(), client)
-		require.Nil(t, failure)
-		kept, err = client.With()
-		require.NoError(t, err)
-	}()
-	runtime.GC() //nolint:revive // It is the subject.
-	_, failure := activateIn(t.Context(), kept)
-	require.Nil(t, failure)
-	assert.EqualValues(t, 1, server.opened.Load(), "what another client shares is not closed")
-	runtime.KeepAlive(kept)
-	kept = nil
-	eventually(t, "closed", func() bool {
-		runtime.GC()
-		return server.closed.Load() == 1
-	})
 }
 
 func TestATransportForThoseWhoWrapIt(t *testing.T) {

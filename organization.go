@@ -16,36 +16,36 @@ import (
 type OrganizationService struct {
 	Users *UsersService
 
-	caller caller
+	connection
 }
 
-// The path of a user's endpoints begins with that of an organization whose ID
-// would be "users".
 var (
-	getOrganization = operation{
-		Op: call.Op{
-			Name: "organization.get", Method: http.MethodGet, Path: "/organization/{id}",
-			Rule: verdict.Rule{Repeat: verdict.Safe}, Read: readOrganization, Required: true,
+	getOrganization = endpoint[Organization]{
+		op: call.Op{
+			Name: "organization.get", Method: http.MethodGet,
+			Rule: verdict.Rule{Retry: verdict.Safe}, Required: true,
 		},
-		expects: "the organization", taken: "users",
+		path: "/organization/{id}", reserved: "users", expects: "the organization",
+		read: readOrganization,
 	}
-	updateOrganization = operation{
-		Op: call.Op{
-			Name: "organization.update", Method: http.MethodPut, Path: "/organization/{id}",
-			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Read: readOrganization,
-			Documented: map[string]error{"No valid fields to update": ErrNoFields},
+	updateOrganization = endpoint[Organization]{
+		op: call.Op{
+			Name: "organization.update", Method: http.MethodPut,
+			Rule:       verdict.Rule{Retry: verdict.Idempotent},
+			Documented: []call.Message{{Text: "No valid fields to update", Kind: ErrNoFields}},
 		},
-		expects: "an envelope", taken: "users",
+		path: "/organization/{id}", reserved: "users", expects: "an envelope",
+		read: readOrganization, result: asWanted[Organization],
 	}
 )
 
-func readOrganization(body []byte, in *call.Input) (any, error) {
+func readOrganization(body []byte, in *args[Organization]) (*Organization, error) {
 	org := organizationOf(member(body, "data"))
 	switch {
 	case org.ID == "":
 		return nil, errors.New("no organization that has an ID in its data")
-	case !sameID(org.ID, in.ID):
-		return nil, call.MisfitError{What: fmt.Sprintf("another organization, %q", org.ID)}
+	case !sameID(org.ID, in.id):
+		return nil, call.MismatchError{What: fmt.Sprintf("another organization, %q", org.ID)}
 	}
 	return &org, nil
 }
@@ -117,43 +117,26 @@ type OrganizationUpdate struct {
 // Get returns an organization; its ID is the OrgID of its users. A response with another
 // organization is [ErrUnexpectedResponse].
 func (s *OrganizationService) Get(ctx context.Context, orgID string) (*Organization, error) {
-	outcome, err := s.call().do(ctx, &getOrganization, call.Input{ID: orgID}, nil)
-	org, _ := outcome.Found.(*Organization)
-	return org, err
+	return do(ctx, s, &getOrganization, args[Organization]{id: orgID})
 }
 
 // Update changes an organization, as [UsersService.Update] does a user. The caller needs the
 // ADMINISTRATORS role or higher.
 func (s *OrganizationService) Update(ctx context.Context, orgID string, update OrganizationUpdate) (*Organization, error) {
 	if update == (OrganizationUpdate{}) {
-		return nil, invalid(updateOrganization.Name, orgID, errNothingToUpdate)
-	}
-	outcome, err := s.call().do(ctx, &updateOrganization, call.Input{ID: orgID}, update)
-	if err != nil {
-		return nil, err
-	}
-	if org, ok := outcome.Found.(*Organization); ok {
-		return org, nil
+		return nil, invalid(updateOrganization.op.Name, orgID, errNothingToUpdate)
 	}
 	org := &Organization{ID: orgID}
-	set(&org.Name, update.Name)
-	set(&org.Address1, update.Address1)
-	set(&org.Address2, update.Address2)
-	set(&org.City, update.City)
-	set(&org.Zipcode, update.Zipcode)
-	set(&org.Phone, update.Phone)
-	set(&org.State, update.State)
-	set(&org.Country, update.Country)
-	set(&org.Website, update.Website)
-	set(&org.IsBusiness, update.IsBusiness)
-	set(&org.MFAEnforced, update.MFAEnforced)
-	return org, nil
-}
-
-// call is nil for a service that NewClient has not made.
-func (s *OrganizationService) call() caller {
-	if s == nil {
-		return nil
-	}
-	return s.caller
+	setIfGiven(&org.Name, update.Name)
+	setIfGiven(&org.Address1, update.Address1)
+	setIfGiven(&org.Address2, update.Address2)
+	setIfGiven(&org.City, update.City)
+	setIfGiven(&org.Zipcode, update.Zipcode)
+	setIfGiven(&org.Phone, update.Phone)
+	setIfGiven(&org.State, update.State)
+	setIfGiven(&org.Country, update.Country)
+	setIfGiven(&org.Website, update.Website)
+	setIfGiven(&org.IsBusiness, update.IsBusiness)
+	setIfGiven(&org.MFAEnforced, update.MFAEnforced)
+	return do(ctx, s, &updateOrganization, args[Organization]{id: orgID, body: update, wanted: org})
 }

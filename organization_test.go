@@ -62,7 +62,7 @@ func TestBadInputAboutAnOrganizationIsRefused(t *testing.T) {
 	w := newWire(t)
 	org := w.client().Organization
 	ctx := t.Context()
-	change := flashback.OrganizationUpdate{City: flashback.Ptr("")}
+	change := flashback.OrganizationUpdate{City: new("")}
 	for name, tt := range map[string]struct {
 		call func() error
 		says string
@@ -74,7 +74,7 @@ func TestBadInputAboutAnOrganizationIsRefused(t *testing.T) {
 		"an ID with a soft hyphen": {func() error { _, err := org.Get(ctx, "org\u00ad-1"); return err }, "invisible"},
 		"an update of nothing":     {func() error { _, err := org.Update(ctx, "o", flashback.OrganizationUpdate{}); return err }, "set a field"},
 		"a name that is not UTF-8": {func() error {
-			_, err := org.Update(ctx, "o", flashback.OrganizationUpdate{Name: flashback.Ptr("\xff")})
+			_, err := org.Update(ctx, "o", flashback.OrganizationUpdate{Name: new("\xff")})
 			return err
 		}, "UTF-8"},
 		"a nil context":               {func() error { _, err := org.Get(nil, "o"); return err }, "context.Background()"}, //nolint:staticcheck // It is the subject.

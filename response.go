@@ -29,14 +29,14 @@ func WithResponse(ctx context.Context, response *Response) context.Context {
 	return context.WithValue(ctx, responseKey{}, response)
 }
 
-// responseFor is what a call with ctx is to fill, emptied, or nil.
+// responseFor returns what a call with ctx is to fill, emptied, or nil.
 func responseFor(ctx context.Context) *Response {
 	if ctx == nil {
 		return nil
 	}
 	response, _ := ctx.Value(responseKey{}).(*Response)
 	if response != nil {
-		*response = Response{} // a call that sends nothing has none
+		*response = Response{}
 	}
 	return response
 }
@@ -62,6 +62,6 @@ type Attempt struct {
 // AttemptFrom returns the attempt of a request, by its context, for transports that trace
 // or count.
 func AttemptFrom(ctx context.Context) (Attempt, bool) {
-	op, number, readBack := call.Current(ctx)
-	return Attempt{op, number, readBack}, number > 0
+	a, ok := call.AttemptFrom(ctx)
+	return Attempt(a), ok
 }

@@ -33,10 +33,10 @@ func WithSession(session *Session) Option {
 }
 
 // lostSessionError is the error of a lost session in that of a call.
-type lostSessionError struct{ foreign }
+type lostSessionError struct{ opaqueError }
 
 func (l lostSessionError) Is(target error) bool {
-	return target == ErrSessionLost || target == ErrUnauthorized || l.foreign.Is(target)
+	return target == ErrSessionLost || target == ErrUnauthorized || l.opaqueError.Is(target)
 }
 
 // RefusedToken returns the token that has just got a 401, in the context of a source
@@ -46,46 +46,49 @@ func RefusedToken(ctx context.Context) string { return call.RefusedToken(ctx) }
 var (
 	// A second login makes a second refresh token, which nobody knows, and nothing else: for
 	// the caller, a login that failed was not applied.
-	loginUser = operation{
-		Op: call.Op{
-			Name: "user.login", Method: http.MethodPost, Path: "/user/login",
-			Rule: verdict.Rule{Repeat: verdict.Safe}, Auth: call.Anonymous, Read: readGrant("accessToken"), Required: true, Grants: true,
+	loginUser = endpoint[grant]{
+		op: call.Op{
+			Name: "user.login", Method: http.MethodPost,
+			Rule: verdict.Rule{Retry: verdict.Safe}, Auth: call.Anonymous, Required: true, Grants: true,
 		},
-		expects: "tokens",
+		path: "/user/login", expects: "tokens",
+		read: readGrant("accessToken"),
 	}
 	// It is repeated with the same refresh token, which is the only one there is. If that
 	// was spent by an attempt whose response was lost, there is nothing better to do.
-	refreshTokens = operation{
-		Op: call.Op{
-			Name: "user.refresh", Method: http.MethodPost, Path: "/user/refresh",
-			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Auth: call.Anonymous, Read: readGrant("accessToken"), Required: true, Grants: true,
+	refreshTokens = endpoint[grant]{
+		op: call.Op{
+			Name: "user.refresh", Method: http.MethodPost,
+			Rule: verdict.Rule{Retry: verdict.Idempotent}, Auth: call.Anonymous, Required: true, Grants: true,
 		},
-		expects: "tokens",
+		path: "/user/refresh", expects: "tokens",
+		read: readGrant("accessToken"),
 	}
-	logoutUser = operation{
-		Op: call.Op{
-			Name: "user.logout", Method: http.MethodPost, Path: "/user/logout",
-			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Auth: call.Fixed,
+	logoutUser = endpoint[struct{}]{
+		op: call.Op{
+			Name: "user.logout", Method: http.MethodPost,
+			Rule: verdict.Rule{Retry: verdict.Idempotent}, Auth: call.Fixed,
 		},
-		expects: "an envelope",
+		path: "/user/logout", expects: "an envelope",
 	}
-	listTokens = operation{
-		Op: call.Op{
-			Name: "token.list", Method: http.MethodGet, Path: "/token",
-			Rule: verdict.Rule{Repeat: verdict.Safe}, Read: readTokenList, Required: true, Grants: true,
+	listTokens = endpoint[[]json.RawMessage]{
+		op: call.Op{
+			Name: "token.list", Method: http.MethodGet,
+			Rule: verdict.Rule{Retry: verdict.Safe}, Required: true, Grants: true,
 		},
-		expects: "a list of tokens",
+		path: "/token", expects: "a list of tokens",
+		read: readTokenList,
 	}
-	revokeToken = operation{
-		Op: call.Op{
-			Name: "token.revoke", Method: http.MethodDelete, Path: "/token/{id}",
-			Rule: verdict.Rule{Repeat: verdict.Idempotent},
+	revokeToken = endpoint[struct{}]{
+		op: call.Op{
+			Name: "token.revoke", Method: http.MethodDelete,
+			Rule: verdict.Rule{Retry: verdict.Idempotent},
 		},
-		expects: "an envelope",
+		path: "/token/{id}", expects: "an envelope",
 	}
 )
 
-func readTokenList(body []byte, _ *call.Input) (any, error) {
+func readTokenList(body []byte, _ *args[[]json.RawMessage]) (*[]json.RawMessage, error) {
 	list := member(body, "tokens")
 	if jsonvalue.Kind(list) != '[' {
 		return nil, errors.New("no list of tokens")
@@ -94,7 +97,7 @@ func readTokenList(body []byte, _ *call.Input) (any, error) {
 	for token := range jsonvalue.Elements(list) {
 		tokens = append(tokens, bytes.Clone(token))
 	}
-	return tokens, nil
+	return &tokens, nil
 }
 
 const (
@@ -111,7 +114,7 @@ type Session struct {
 }
 
 type session struct {
-	caller  caller // whose source of tokens is the session
+	caller  connection // whose source of tokens is the session
 	baseURL string
 	keep    keeper
 	turn    chan struct{} // held by the one who changes the tokens, and changes what follows
@@ -135,7 +138,7 @@ type renewal struct {
 
 func newSession(op string, opts []Option) (*session, error) {
 	s := &session{turn: make(chan struct{}, 1)}
-	client, err := newSettings("").client(op, append(slices.Clip(opts), func(set *settings) error {
+	client, err := newSettings("").build(op, append(slices.Clip(opts), func(set *settings) error {
 		if set.caller.Renews {
 			return errors.New("WithTokenSource and WithSession are options of NewClient")
 		}
@@ -146,8 +149,8 @@ func newSession(op string, opts []Option) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.caller = client.call()
-	s.baseURL = s.caller().BaseURL.String()
+	s.caller = client.connection
+	s.baseURL = s.caller.settings().caller.BaseURL.String()
 	if s.keep == nil {
 		s.keep = keepNothing
 	}
@@ -166,9 +169,9 @@ func Login(ctx context.Context, email string, password Secret, opts ...Option) (
 	text := password.Reveal()
 	switch {
 	case strings.TrimSpace(email) == "":
-		return nil, invalid(loginUser.Name, "", errors.New("the e-mail address is empty"))
+		return nil, invalid(loginUser.op.Name, "", errors.New("the e-mail address is empty"))
 	case text == "":
-		return nil, invalid(loginUser.Name, "", errors.New("the password is empty"))
+		return nil, invalid(loginUser.op.Name, "", errors.New("the password is empty"))
 	}
 	s, err := newSession("Login", opts)
 	if err != nil {
@@ -176,19 +179,19 @@ func Login(ctx context.Context, email string, password Secret, opts ...Option) (
 	}
 	session := &Session{func() *session { return s }}
 	// Where the tokens can't be kept, no password is sent.
-	err = s.change(ctx, loginUser.Name, func(Tokens) (Tokens, error) {
-		outcome, err := s.caller.do(ctx, &loginUser, call.Input{Password: text}, struct {
+	err = s.change(ctx, loginUser.op.Name, func(Tokens) (Tokens, error) {
+		granted, outcome, err := loginUser.do(ctx, s.caller, args[grant]{password: text, body: struct {
 			Email    string `json:"email"`
 			Password string `json:"password"`
-		}{email, text})
+		}{email, text}})
 		if err != nil {
 			return Tokens{}, err
 		}
-		tokens := s.granted(&outcome, Tokens{})
+		tokens := s.granted(granted, outcome, Tokens{})
 		if mfa := s.needsMFA(ctx, tokens); mfa != nil {
 			mfa.Session, s.apart = session, true
 			s.use(tokens)
-			return Tokens{}, &Error{Op: loginUser.Name, Attempts: outcome.Attempts, Err: mfa}
+			return Tokens{}, &Error{Op: loginUser.op.Name, Attempts: outcome.Attempts, Err: mfa}
 		}
 		return tokens, nil
 	})
@@ -260,7 +263,7 @@ func (s *session) token(ctx context.Context, refused string) (string, error) {
 	case <-run.done:
 	case <-enough:
 	case <-ctx.Done():
-		return "", waiting(ctx, refreshTokens.Name)
+		return "", waiting(ctx, refreshTokens.op.Name)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -268,7 +271,7 @@ func (s *session) token(ctx context.Context, refused string) (string, error) {
 	case !s.tokens.alive() && run.err != nil:
 		return "", run.err
 	case s.tokens.Access == Secret{}: // a logout came in between
-		return "", noTokens(refreshTokens.Name)
+		return "", noTokens(refreshTokens.op.Name)
 	}
 	return s.tokens.Access.Reveal(), nil
 }
@@ -295,19 +298,19 @@ func (s *session) source(ctx context.Context) (string, error) {
 func ofRenewal(err error) error {
 	var failed *Error
 	if errors.Is(err, ErrSessionLost) && errors.As(err, &failed) {
-		return lostSessionError{newForeign(failed.Err.Error(), failed)}
+		return lostSessionError{newOpaque(failed.Err.Error(), failed)}
 	}
-	return newForeign("session: "+err.Error(), err)
+	return newOpaque("session: "+err.Error(), err)
 }
 
 // renew gets other tokens.
 func (s *session) renew(ctx context.Context, run *renewal) {
 	ctx, cancel := context.WithTimeout(WithResponse(ctx, nil), renewalTimeout) // whose response is the caller's own
 	defer cancel()
-	err := error(&Error{Op: refreshTokens.Name, Err: errors.New("the token store has ended the goroutine")}) // with runtime.Goexit
+	err := error(&Error{Op: refreshTokens.op.Name, Err: errors.New("the token store has ended the goroutine")}) // with runtime.Goexit
 	defer func() { s.renewed(run, err) }()
 	own := s.current()
-	err = s.change(ctx, refreshTokens.Name, func(newest Tokens) (Tokens, error) {
+	err = s.change(ctx, refreshTokens.op.Name, func(newest Tokens) (Tokens, error) {
 		if newest.Access != own.Access && newest.alive() {
 			return newest, nil // another session has renewed them, or they could not be kept before
 		}
@@ -347,18 +350,18 @@ func (s *session) refresh(ctx context.Context, old Tokens) (Tokens, error) {
 	text := old.Refresh.Reveal()
 	switch {
 	case text == "":
-		return Tokens{}, noTokens(refreshTokens.Name)
+		return Tokens{}, noTokens(refreshTokens.op.Name)
 	case s.lost != nil && s.useless == old.Refresh:
 		return Tokens{}, s.lost
 	}
-	outcome, err := s.caller.do(ctx, &refreshTokens, call.Input{Password: text}, refreshBody{text})
+	granted, outcome, err := refreshTokens.do(ctx, s.caller, args[grant]{password: text, body: refreshBody{text}})
 	if err == nil {
-		return s.granted(&outcome, old), nil
+		return s.granted(granted, outcome, old), nil
 	}
 	var e *Error
 	if errors.As(err, &e) && e.refused() {
 		lost := *e
-		lost.Err = causes{ErrSessionLost, e.Err}
+		lost.Err = join(ErrSessionLost, e.Err)
 		s.lost, s.useless, err = &lost, old.Refresh, &lost
 	}
 	return Tokens{}, err
@@ -379,8 +382,7 @@ func (e *Error) refused() bool {
 }
 
 // granted are the tokens of a success. What is not in it stays as it was.
-func (s *session) granted(o *call.Outcome, old Tokens) Tokens {
-	g, _ := o.Found.(*grant)
+func (s *session) granted(g *grant, o *call.Outcome, old Tokens) Tokens {
 	now := time.Now()
 	server := now
 	if date, err := http.ParseTime(o.Response.Header.Get("Date")); err == nil {
@@ -411,7 +413,7 @@ func (s *session) change(ctx context.Context, op string, f func(newest Tokens) (
 	defer func() { <-s.turn }()
 	own, keep := s.current(), s.keep
 	// While it is apart, only what VerifyMFA got is kept: at once, or by a renewal if that failed.
-	apart := s.apart && op != verifyMFA.Name && (op != refreshTokens.Name || s.pending == Tokens{})
+	apart := s.apart && op != verifyMFA.op.Name && (op != refreshTokens.op.Name || s.pending == Tokens{})
 	if apart {
 		keep = keepNothing
 	}
@@ -426,7 +428,7 @@ func (s *session) change(ctx context.Context, op string, f func(newest Tokens) (
 			failed = invalid(op, "", fmt.Errorf("the tokens are those of another backend, %s, and this is %s", kept.BaseURL, s.baseURL))
 			return Tokens{}, failed
 		}
-		if s.apart || op == verifyMFA.Name { // as a login, it takes the place of what is kept
+		if s.apart || op == verifyMFA.op.Name { // as a login, it takes the place of what is kept
 			kept = own
 		}
 		newest := kept
@@ -438,7 +440,7 @@ func (s *session) change(ctx context.Context, op string, f func(newest Tokens) (
 		}
 		if next, failed = f(newest); failed == nil && next != newest {
 			s.pending, s.spent = next, kept.Refresh
-			applied = op != refreshTokens.Name // which is no call of the user's, and goes on by itself
+			applied = op != refreshTokens.op.Name // which is no call of the user's, and goes on by itself
 		}
 		return next, failed
 	})
@@ -452,50 +454,50 @@ func (s *session) change(ctx context.Context, op string, f func(newest Tokens) (
 		s.use(next)
 		return nil
 	case s.pending != Tokens{}: // the next call offers them again
-		s.apart = s.apart || op == verifyMFA.Name
+		s.apart = s.apart || op == verifyMFA.op.Name
 		s.mu.Lock()
 		s.renewAt = time.Now()
 		s.mu.Unlock()
 	}
-	return &Error{Op: op, OutcomeUnknown: applied, Err: newForeign("token store: "+err.Error(), err)}
+	return &Error{Op: op, OutcomeUnknown: applied, Err: newOpaque("token store: "+err.Error(), err)}
 }
 
 // waiting is the error of a caller who has waited in vain.
 func waiting(ctx context.Context, op string) error {
-	err := causes{fmt.Errorf("waiting for the session's tokens: %w", ctx.Err())}
-	if cause := attempt.Real(context.Cause(ctx)); !errors.Is(ctx.Err(), cause) {
-		err = err.and(newForeign(cause.Error(), cause))
+	err := join(fmt.Errorf("waiting for the session's tokens: %w", ctx.Err()))
+	if cause := attempt.NonNil(context.Cause(ctx)); !errors.Is(ctx.Err(), cause) {
+		err = join(err, newOpaque(cause.Error(), cause))
 	}
 	return &Error{Op: op, Err: err}
 }
 
 func noTokens(op string) error {
-	return &Error{Op: op, Err: causes{ErrSessionLost, errors.New("there is no refresh token")}}
+	return &Error{Op: op, Err: join(ErrSessionLost, errors.New("there is no refresh token"))}
 }
 
 // with is the session's caller with the access token of tokens.
-func (s *session) with(tokens Tokens) caller {
-	fixed := *s.caller()
-	fixed.Token = func(context.Context) (string, error) { return tokens.Access.Reveal(), nil }
-	return func() *call.Client { return &fixed }
+func (s *session) with(tokens Tokens) connection {
+	fixed := *s.caller.settings()
+	fixed.caller.Token = func(context.Context) (string, error) { return tokens.Access.Reveal(), nil }
+	return connection{func() *settings { return &fixed }}
 }
 
 // send sends a request about the session itself, with its newest tokens, while nobody
 // changes them. If the server refuses them, it is sent again with others, once.
-func (s *session) send(ctx context.Context, op *operation, f func(c caller, newest Tokens) (Tokens, error)) error {
+func (s *session) send(ctx context.Context, op string, f func(c connection, newest Tokens) (Tokens, error)) error {
 	var first *Error
 	for refused := ""; ; {
 		if refused != "" || !s.current().alive() {
 			_, err := s.token(ctx, refused)
 			switch {
 			case ctx.Err() != nil:
-				return first.then(waiting(ctx, op.Name))
-			case err != nil && (op != &logoutUser || !errors.Is(err, ErrSessionLost)):
-				return first.then(&Error{Op: op.Name, Err: ofRenewal(err)})
+				return first.then(waiting(ctx, op))
+			case err != nil && (op != logoutUser.op.Name || !errors.Is(err, ErrSessionLost)):
+				return first.then(&Error{Op: op, Err: ofRenewal(err)})
 			}
 		}
 		again := false
-		err := s.change(ctx, op.Name, func(newest Tokens) (Tokens, error) {
+		err := s.change(ctx, op, func(newest Tokens) (Tokens, error) {
 			next, err := f(s.with(newest), newest)
 			var e *Error
 			if again = first == nil && errors.As(err, &e) && e.aboutTokens(); again {
@@ -513,7 +515,7 @@ func (s *session) send(ctx context.Context, op *operation, f func(c caller, newe
 // aboutTokens tells whether other tokens may help. The code of a second factor may be refused
 // with a 401 too, and must not be sent twice.
 func (e *Error) aboutTokens() bool {
-	if e.Op == verifyMFA.Name {
+	if e.Op == verifyMFA.op.Name {
 		return e.StatusCode == http.StatusUnauthorized && e.Code == "NO_AUTH_USER"
 	}
 	return e.refused()
@@ -547,7 +549,7 @@ func (s *Session) of(ctx context.Context, op string) (*session, error) {
 // Token returns an access token that is not known to have ended, renewed if that is due. Its
 // error matches [ErrSessionLost] if the refresh token is refused.
 func (s *Session) Token(ctx context.Context) (string, error) {
-	state, err := s.of(ctx, refreshTokens.Name)
+	state, err := s.of(ctx, refreshTokens.op.Name)
 	if err != nil {
 		return "", err
 	}
@@ -565,21 +567,21 @@ func (s *Session) Tokens() Tokens {
 // Logout ends the session on the server and drops its tokens, also if the server refuses
 // them. It is repeated. If the outcome is unknown, call it again.
 func (s *Session) Logout(ctx context.Context) error {
-	state, err := s.of(ctx, logoutUser.Name)
+	state, err := s.of(ctx, logoutUser.op.Name)
 	if err != nil {
 		return err
 	}
-	return state.send(ctx, &logoutUser, func(c caller, newest Tokens) (Tokens, error) {
+	return state.send(ctx, logoutUser.op.Name, func(c connection, newest Tokens) (Tokens, error) {
 		text := newest.Refresh.Reveal()
 		switch {
 		case newest == Tokens{}:
-			return Tokens{}, noTokens(logoutUser.Name)
+			return Tokens{}, noTokens(logoutUser.op.Name)
 		case text == "":
-			return Tokens{}, invalid(logoutUser.Name, "", errors.New("there is no refresh token"))
+			return Tokens{}, invalid(logoutUser.op.Name, "", errors.New("there is no refresh token"))
 		case state.lost != nil && state.useless == newest.Refresh:
 			return Tokens{}, nil // nothing is left to end
 		}
-		_, err := c.do(ctx, &logoutUser, call.Input{Password: text}, refreshBody{text})
+		_, _, err := logoutUser.do(ctx, c, args[struct{}]{password: text, body: refreshBody{text}})
 		return Tokens{}, err
 	})
 }
@@ -587,22 +589,24 @@ func (s *Session) Logout(ctx context.Context) error {
 // ListTokens returns the user's refresh tokens as the server has them. What an element has
 // is not known; it may be secret.
 func (s *Session) ListTokens(ctx context.Context) ([]json.RawMessage, error) {
-	state, err := s.of(ctx, listTokens.Name)
+	state, err := s.of(ctx, listTokens.op.Name)
 	if err != nil {
 		return nil, err
 	}
-	outcome, err := state.caller.do(ctx, &listTokens, call.Input{}, nil)
-	tokens, _ := outcome.Found.([]json.RawMessage)
-	return tokens, err
+	tokens, _, err := listTokens.do(ctx, state.caller, args[[]json.RawMessage]{})
+	if err != nil {
+		return nil, err
+	}
+	return *tokens, nil
 }
 
 // RevokeToken ends a refresh token. It is repeated. If the outcome is unknown, call it again.
 // Behind a proxy that repeats requests, a 404 may come of this call's own success.
 func (s *Session) RevokeToken(ctx context.Context, tokenID string) error {
-	state, err := s.of(ctx, revokeToken.Name)
+	state, err := s.of(ctx, revokeToken.op.Name)
 	if err != nil {
 		return err
 	}
-	_, err = state.caller.do(ctx, &revokeToken, call.Input{ID: tokenID}, nil)
+	_, _, err = revokeToken.do(ctx, state.caller, args[struct{}]{id: tokenID})
 	return err
 }

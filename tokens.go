@@ -10,10 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
-	"github.com/flashbacknetwork/flashback-go/internal/call"
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
+	"github.com/flashbacknetwork/flashback-go/internal/redact"
 )
 
 // Tokens are what a [Session] rests on. To keep them, use Reveal: a [Secret] is encoded as
@@ -33,6 +34,28 @@ type Tokens struct {
 
 func (t Tokens) alive() bool {
 	return t.Access != Secret{} && (t.ExpiresAt.IsZero() || time.Now().Before(t.ExpiresAt))
+}
+
+// checkToken returns what is wrong with a token, as the rest of a sentence that
+// begins with "the access token". It never quotes the token.
+func checkToken(token string) error {
+	switch {
+	case token == "":
+		return errors.New("is empty")
+	case len(token) >= len("Bearer ") && strings.EqualFold(token[:len("Bearer ")], "Bearer "):
+		return errors.New(`starts with "Bearer "; pass the token alone`)
+	case strings.TrimSpace(token) != token:
+		return errors.New("begins or ends with white space (a file's newline?); use strings.TrimSpace")
+	case strings.Trim(token, `"'`) != token:
+		return errors.New("begins or ends with a quotation mark (an env file's?); pass the token alone")
+	case token == redact.Mark:
+		return errors.New("is a Secret that was printed; keep what its Reveal returns")
+	case strings.ContainsFunc(token, unicode.IsSpace):
+		return errors.New("has white space in it; pass the token alone")
+	case strings.ContainsFunc(token, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return errors.New("has a control character or an invisible one in it (a byte order mark?); pass the token alone")
+	}
+	return nil
 }
 
 // resumed checks the tokens to go on with, before they are kept.
@@ -72,7 +95,7 @@ func (k keeper) update(ctx context.Context, own Tokens, f func(Tokens) (Tokens, 
 	var failed error
 	turn := make(chan struct{}, 1) // a store may ask in another goroutine, and not wait for it
 	over := false
-	err = attempt.Real(k(keeping, own, func(kept Tokens) (Tokens, error) {
+	err = attempt.NonNil(k(keeping, own, func(kept Tokens) (Tokens, error) {
 		turn <- struct{}{}
 		defer func() { <-turn }()
 		switch {
@@ -154,8 +177,8 @@ type grant struct {
 	expiresAt           float64 // seconds or milliseconds; 0 if it does not say
 }
 
-func readGrant(key string) func([]byte, *call.Input) (any, error) {
-	return func(body []byte, _ *call.Input) (any, error) {
+func readGrant(key string) func([]byte, *args[grant]) (*grant, error) {
+	return func(body []byte, _ *args[grant]) (*grant, error) {
 		var g grant
 		g.access, _ = jsonvalue.String(member(body, key))
 		g.refresh, _ = jsonvalue.String(member(body, "refreshToken"))

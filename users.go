@@ -6,135 +6,100 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/flashbacknetwork/flashback-go/internal/call"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
 // UsersService has the calls on the users of an organization.
-type UsersService struct{ caller caller }
+type UsersService struct{ connection }
 
 var (
-	listUsers = operation{
-		Op: call.Op{
-			Name: "organization.users.list", Method: http.MethodGet, Path: "/organization/users",
-			Rule: verdict.Rule{Repeat: verdict.Safe}, Read: readList, Required: true, MaxBody: maxListBody,
+	listUsers = endpoint[UserList]{
+		op: call.Op{
+			Name: "organization.users.list", Method: http.MethodGet,
+			Rule: verdict.Rule{Retry: verdict.Safe}, Required: true, MaxBody: maxListBody,
 		},
-		expects: "a list of users",
+		path: "/organization/users", expects: "a list of users",
+		read: func(body []byte, _ *args[UserList]) (*UserList, error) { return readList(body) },
 	}
-	getUser = operation{
-		Op: call.Op{
-			Name: "organization.users.get", Method: http.MethodGet, Path: "/organization/users/{id}",
-			Rule: verdict.Rule{Repeat: verdict.Safe}, Read: readUser, Required: true,
+	getUser = endpoint[User]{
+		op: call.Op{
+			Name: "organization.users.get", Method: http.MethodGet,
+			Rule: verdict.Rule{Retry: verdict.Safe}, Required: true,
 		},
-		expects: "the user",
+		path: "/organization/users/{id}", expects: "the user",
+		read: readUser,
 	}
-	createUser = operation{
-		Op: call.Op{
-			Name: "organization.users.create", Method: http.MethodPost, Path: "/organization/users",
-			Rule: verdict.Rule{Repeat: verdict.NotIdempotent, ReadBack: verdict.Ambiguous}, Read: readUserData,
-			ReadBack: &call.ReadBack{Op: &findCreated, Judge: isCreated},
+	createUser = endpoint[User]{
+		op: call.Op{
+			Name: "organization.users.create", Method: http.MethodPost,
+			Rule: verdict.Rule{Retry: verdict.NotIdempotent, ReadBack: verdict.WhenAmbiguous},
 		},
-		expects: "an envelope",
+		path: "/organization/users", expects: "an envelope",
+		read: readUserData, result: asWanted[User],
+		readBack: &readBack[User]{op: &listUsers.op, path: listUsers.path, read: findCreated},
 	}
-	updateUser = operation{
-		Op: call.Op{
-			Name: "organization.users.update", Method: http.MethodPut, Path: "/organization/users/{id}",
-			Rule: verdict.Rule{Repeat: verdict.Idempotent}, Read: readUserData,
-			Documented: map[string]error{"Invalid role combination": ErrRoleCombination},
+	updateUser = endpoint[User]{
+		op: call.Op{
+			Name: "organization.users.update", Method: http.MethodPut,
+			Rule:       verdict.Rule{Retry: verdict.Idempotent},
+			Documented: []call.Message{{Text: "Invalid role combination", Kind: ErrRoleCombination}},
 		},
-		expects: "an envelope",
+		path: "/organization/users/{id}", expects: "an envelope",
+		read: readUserData, result: asWanted[User],
 	}
-	deleteUser = operation{
-		Op: call.Op{
-			Name: "organization.users.delete", Method: http.MethodDelete, Path: "/organization/users/{id}",
-			Rule:       verdict.Rule{Repeat: verdict.Idempotent, ReadBack: verdict.AfterRefusal},
-			ReadBack:   &call.ReadBack{Op: &seeUser, Judge: isDeleted},
-			Documented: map[string]error{"Cannot delete yourself": ErrSelfDeletion},
+	deleteUser = endpoint[Deletion]{
+		op: call.Op{
+			Name: "organization.users.delete", Method: http.MethodDelete,
+			Rule:       verdict.Rule{Retry: verdict.Idempotent, ReadBack: verdict.WhenAmbiguousOrRefused},
+			Documented: []call.Message{{Text: "Cannot delete yourself", Kind: ErrSelfDeletion}},
 		},
-		expects: "an envelope",
+		path: "/organization/users/{id}", expects: "an envelope",
+		result: func(o *call.Outcome, in *args[Deletion]) *Deletion {
+			return &Deletion{in.id, o.Message(), o.Attempts, o.Verdict == verdict.Recovered}
+		},
+		readBack: &readBack[Deletion]{op: &getUser.op, path: getUser.path, read: findDeleted},
 	}
-	activateUser = operation{
-		Op: call.Op{
-			Name: "organization.users.activate", Method: http.MethodPost, Path: "/organization/users/{id}/activate",
-			Rule:       verdict.Rule{Repeat: verdict.Idempotent, ReadBack: verdict.InDoubt},
-			AlreadySo:  "User is not deleted",
-			ReadBack:   &call.ReadBack{Op: &seeUser, Judge: isActive},
-			Documented: map[string]error{"User is not deleted": ErrUserNotDeleted},
+	activateUser = endpoint[Activation]{
+		op: call.Op{
+			Name: "organization.users.activate", Method: http.MethodPost,
+			Rule:       verdict.Rule{Retry: verdict.Idempotent, ReadBack: verdict.AfterOddResponse},
+			Documented: []call.Message{{Text: "User is not deleted", Kind: ErrUserNotDeleted, AlreadySo: true}},
 		},
-		expects: "an envelope",
+		path: "/organization/users/{id}/activate", expects: "an envelope",
+		result: func(o *call.Outcome, in *args[Activation]) *Activation {
+			return &Activation{in.id, o.Message(), o.Attempts, o.Verdict == verdict.Recovered}
+		},
+		readBack: &readBack[Activation]{op: &getUser.op, path: getUser.path, read: findActive},
 	}
-	resendInvitation = operation{
-		Op: call.Op{
-			Name: "organization.users.resendInvitation", Method: http.MethodPost, Path: "/organization/users/{id}/resend-invitation",
-			Rule: verdict.Rule{Repeat: verdict.NotIdempotent},
+	resendInvitation = endpoint[Invitation]{
+		op: call.Op{
+			Name: "organization.users.resendInvitation", Method: http.MethodPost,
+			Rule: verdict.Rule{Retry: verdict.NotIdempotent},
 		},
-		expects: "an envelope",
+		path: "/organization/users/{id}/resend-invitation", expects: "an envelope",
+		result: func(o *call.Outcome, in *args[Invitation]) *Invitation {
+			return &Invitation{in.id, o.Message(), o.Attempts}
+		},
 	}
 )
 
-// The read-backs are the calls above, and read less leniently.
-var (
-	seeUser = call.Op{
-		Name: getUser.Name, Method: getUser.Method, Path: getUser.Path, Rule: getUser.Rule, Read: readDeletedAt, Required: true,
-	}
-	findCreated = call.Op{
-		Name: listUsers.Name, Method: listUsers.Method, Path: listUsers.Path, Rule: listUsers.Rule, Read: readCreated, Required: true, MaxBody: maxListBody,
-	}
-)
+const maxListBody = 64 << 20 // bytes
 
-const (
-	maxListBody = 64 << 20 // bytes
-	// tolerance is for dates of whole seconds, and for clocks that differ.
-	tolerance = 2 * time.Second
-)
-
-// isDeleted judges a delete. Who was deleted before the call was so already, or comes
-// from a replica or a cache that has an old state.
-func isDeleted(found any, begun, now time.Time) verdict.Reading {
-	switch at, _ := found.(*time.Time); {
-	case at == nil, at.Before(begun.Add(-tolerance)):
-		return verdict.NotDone
-	case at.After(now.Add(tolerance)):
-		return verdict.Unreadable // by another clock
-	}
-	return verdict.Done
-}
-
-// isActive judges an activation.
-func isActive(found any, _, _ time.Time) verdict.Reading {
-	if at, _ := found.(*time.Time); at != nil {
-		return verdict.NotDone
-	}
-	return verdict.Done
-}
-
-// isCreated judges a create.
-func isCreated(found any, _, _ time.Time) verdict.Reading {
-	switch user, ok := found.(*User); {
-	case !ok:
-		return verdict.Other
-	case user == nil:
-		return verdict.NotDone
-	}
-	return verdict.Done
-}
+// asWanted is the result of a success whose response does not show what it did.
+func asWanted[T any](_ *call.Outcome, in *args[T]) *T { return in.wanted }
 
 // List returns the users of the caller's organization, up to 64 MiB. Whether deleted ones
 // are among them is not documented.
 func (s *UsersService) List(ctx context.Context) (*UserList, error) {
-	outcome, err := s.call().do(ctx, &listUsers, call.Input{}, nil)
-	list, _ := outcome.Found.(*UserList)
-	return list, err
+	return do(ctx, s, &listUsers, args[UserList]{})
 }
 
 // Get returns a user. Whether it returns a deleted one is not documented. A response with
 // another user is [ErrUnexpectedResponse].
 func (s *UsersService) Get(ctx context.Context, userID string) (*User, error) {
-	outcome, err := s.call().do(ctx, &getUser, call.Input{ID: userID}, nil)
-	user, _ := outcome.Found.(*User)
-	return user, err
+	return do(ctx, s, &getUser, args[User]{id: userID})
 }
 
 // Create creates a user in the caller's organization. An e-mail address and, with
@@ -148,56 +113,45 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 	password := user.Password.Reveal()
 	switch {
 	case strings.TrimSpace(user.Email) == "":
-		return nil, invalid(createUser.Name, "", errors.New("the e-mail address is empty"))
+		return nil, invalid(createUser.op.Name, "", errors.New("the e-mail address is empty"))
 	case password == "" && strings.EqualFold(string(cmp.Or(user.AuthMethod, AuthLocal)), string(AuthLocal)):
-		return nil, invalid(createUser.Name, "", errors.New("the password is empty; use NewSecret, or an AuthMethod that needs none"))
+		return nil, invalid(createUser.op.Name, "", errors.New("the password is empty; use NewSecret, or an AuthMethod that needs none"))
 	}
-	wanted := &User{Email: user.Email, Name: user.FirstName, LastName: user.LastName, OrgRole: copyOf(user.OrgRole)}
-	outcome, err := s.call().do(ctx, &createUser, call.Input{Password: password, Wanted: wanted}, struct {
-		NewUser
+	return do(ctx, s, &createUser, args[User]{
+		body: struct {
+			NewUser
 
-		Password string `json:"password"`
-	}{user, password})
-	if err != nil {
-		return nil, err
-	}
-	if created, ok := outcome.Found.(*User); ok {
-		return created, nil
-	}
-	return wanted, nil
+			Password string `json:"password"`
+		}{user, password},
+		password: password,
+		wanted:   &User{Email: user.Email, Name: user.FirstName, LastName: user.LastName, OrgRole: clone(user.OrgRole)},
+	})
 }
 
 // Update changes a user. At least one field is required. It is repeated after an ambiguous
 // attempt. If the response has no user, the result is the ID and the fields that were set.
 func (s *UsersService) Update(ctx context.Context, userID string, update UserUpdate) (*User, error) {
 	if update == (UserUpdate{}) {
-		return nil, invalid(updateUser.Name, userID, errNothingToUpdate)
+		return nil, invalid(updateUser.op.Name, userID, errNothingToUpdate)
 	}
-	outcome, err := s.call().do(ctx, &updateUser, call.Input{ID: userID}, update)
-	if err != nil {
-		return nil, err
-	}
-	if user, ok := outcome.Found.(*User); ok {
-		return user, nil
-	}
-	user := &User{ID: userID, OrgRole: copyOf(update.OrgRole)}
-	set(&user.Name, update.Name)
-	set(&user.LastName, update.LastName)
-	return user, nil
+	wanted := &User{ID: userID, OrgRole: clone(update.OrgRole)}
+	setIfGiven(&wanted.Name, update.Name)
+	setIfGiven(&wanted.LastName, update.LastName)
+	return do(ctx, s, &updateUser, args[User]{id: userID, body: update, wanted: wanted})
 }
 
 var errNothingToUpdate = errors.New("there is nothing to update; set a field")
 
-func copyOf[T any](value *T) *T {
+func clone[T any](value *T) *T {
 	if value == nil {
 		return nil
 	}
 	return new(*value)
 }
 
-func set[T any](field, to *T) {
-	if to != nil {
-		*field = *to
+func setIfGiven[T any](field, value *T) {
+	if value != nil {
+		*field = *value
 	}
 }
 
@@ -217,11 +171,7 @@ type Deletion struct {
 // with Recovered set. Otherwise the delete is repeated, or the refusal stands. If the outcome
 // is unknown, call Get.
 func (s *UsersService) Delete(ctx context.Context, userID string) (*Deletion, error) {
-	outcome, err := s.call().do(ctx, &deleteUser, call.Input{ID: userID}, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &Deletion{userID, outcome.Response.Message, outcome.Attempts, outcome.Verdict == verdict.Recovered}, nil
+	return do(ctx, s, &deleteUser, args[Deletion]{id: userID})
 }
 
 // Activation is the success of [UsersService.Activate].
@@ -241,11 +191,7 @@ type Activation struct {
 // another 400. If the outcome is unknown, call Activate again, or Get; do not report a
 // failure.
 func (s *UsersService) Activate(ctx context.Context, userID string) (*Activation, error) {
-	outcome, err := s.call().do(ctx, &activateUser, call.Input{ID: userID}, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &Activation{userID, outcome.Response.Message, outcome.Attempts, outcome.Verdict == verdict.Recovered}, nil
+	return do(ctx, s, &activateUser, args[Activation]{id: userID})
 }
 
 // Invitation is the success of [UsersService.ResendInvitation].
@@ -258,17 +204,5 @@ type Invitation struct {
 // ResendInvitation sends a user the invitation again. It is repeated only after attempts
 // that were not applied. If the outcome is unknown, the mail may have been sent.
 func (s *UsersService) ResendInvitation(ctx context.Context, userID string) (*Invitation, error) {
-	outcome, err := s.call().do(ctx, &resendInvitation, call.Input{ID: userID}, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &Invitation{userID, outcome.Response.Message, outcome.Attempts}, nil
-}
-
-// call is nil for a service that NewClient has not made.
-func (s *UsersService) call() caller {
-	if s == nil {
-		return nil
-	}
-	return s.caller
+	return do(ctx, s, &resendInvitation, args[Invitation]{id: userID})
 }

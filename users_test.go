@@ -29,7 +29,7 @@ const janeJSON = `{"id":"a/b","email":"jane@example.com","name":"Jane","lastName
 	"validated":true,"deletedAt":null,"orgRoleDescription":"WORKSPACES","orgRoles":[0,1,2]}`
 
 var jane = flashback.User{
-	ID: userID, Email: "jane@example.com", Name: "Jane", LastName: "Doe", OrgID: "org-1", OrgRole: flashback.Ptr(flashback.RoleWorkspaces),
+	ID: userID, Email: "jane@example.com", Name: "Jane", LastName: "Doe", OrgID: "org-1", OrgRole: new(flashback.RoleWorkspaces),
 	OrgRoleDescription: "WORKSPACES", OrgRoles: []flashback.Role{0, 1, 2}, Validated: true,
 }
 
@@ -60,12 +60,12 @@ var methods = []method{
 	}, "POST", "/organization/users", `{"email":"jane@example.com","password":"pa<55>word","firstName":"Jane","lastName":"Doe"}`, "organization.users.create", ""},
 	{"create with all fields", func(ctx context.Context, c *flashback.Client) (any, error) {
 		return c.Organization.Users.Create(ctx, flashback.NewUser{
-			Email: "e", FirstName: "f", LastName: "l", OrgRole: flashback.Ptr(flashback.RoleUser),
-			SendInvite: flashback.Ptr(false), Provider: "p", AuthMethod: flashback.AuthGitHub,
+			Email: "e", FirstName: "f", LastName: "l", OrgRole: new(flashback.RoleUser),
+			SendInvite: new(false), Provider: "p", AuthMethod: flashback.AuthGitHub,
 		})
 	}, "POST", "/organization/users", `{"email":"e","password":"","firstName":"f","lastName":"l","orgRole":0,"sendInvite":false,"provider":"p","authMethod":"GITHUB"}`, "organization.users.create", ""},
 	{"update", func(ctx context.Context, c *flashback.Client) (any, error) {
-		return c.Organization.Users.Update(ctx, userID, flashback.UserUpdate{LastName: flashback.Ptr(""), OrgRole: flashback.Ptr(flashback.RoleOwner)})
+		return c.Organization.Users.Update(ctx, userID, flashback.UserUpdate{LastName: new(""), OrgRole: new(flashback.RoleOwner)})
 	}, "PUT", "/organization/users/a%2Fb", `{"lastName":"","orgRole":255}`, "organization.users.update", userID},
 	{"delete", func(ctx context.Context, c *flashback.Client) (any, error) {
 		return c.Organization.Users.Delete(ctx, userID)
@@ -81,9 +81,9 @@ var methods = []method{
 	}, "GET", "/organization/o%2F1", "", "organization.get", "o/1"},
 	{"update the organization", func(ctx context.Context, c *flashback.Client) (any, error) {
 		return c.Organization.Update(ctx, "o/1", flashback.OrganizationUpdate{
-			Name: flashback.Ptr("n"), Address1: flashback.Ptr("1"), Address2: flashback.Ptr("2"), City: flashback.Ptr("c"),
-			Zipcode: flashback.Ptr("z"), Phone: flashback.Ptr("p"), State: flashback.Ptr("s"), Country: flashback.Ptr("y"),
-			Website: flashback.Ptr(""), IsBusiness: flashback.Ptr(false), MFAEnforced: flashback.Ptr(true),
+			Name: new("n"), Address1: new("1"), Address2: new("2"), City: new("c"),
+			Zipcode: new("z"), Phone: new("p"), State: new("s"), Country: new("y"),
+			Website: new(""), IsBusiness: new(false), MFAEnforced: new(true),
 		})
 	}, "PUT", "/organization/o%2F1", `{"name":"n","address1":"1","address2":"2","city":"c","zipcode":"z","phone":"p","state":"s","country":"y","website":"","is_business":false,"mfaEnforced":true}`, "organization.update", "o/1"},
 }
@@ -481,7 +481,7 @@ func TestAUUIDInUpperCaseIsTheSame(t *testing.T) {
 	got, err := client.Organization.Users.Get(t.Context(), upper)
 	require.NoError(t, err)
 	assert.Equal(t, lower, got.ID)
-	_, err = client.Organization.Users.Update(t.Context(), upper, flashback.UserUpdate{OrgRole: flashback.Ptr(flashback.RoleUser)})
+	_, err = client.Organization.Users.Update(t.Context(), upper, flashback.UserUpdate{OrgRole: new(flashback.RoleUser)})
 	require.NoError(t, err)
 }
 
@@ -490,7 +490,7 @@ func TestAChangeWithoutDataReturnsWhatWasAskedFor(t *testing.T) {
 	t.Parallel()
 	asked := map[string]any{
 		"create": &flashback.User{Email: "jane@example.com", Name: "Jane", LastName: "Doe"},
-		"update": &flashback.User{ID: userID, OrgRole: flashback.Ptr(flashback.RoleOwner)},
+		"update": &flashback.User{ID: userID, OrgRole: new(flashback.RoleOwner)},
 		"update the organization": &flashback.Organization{
 			ID: "o/1", Name: "n", Address1: "1", Address2: "2", City: "c", Zipcode: "z", Phone: "p", State: "s", Country: "y", MFAEnforced: true,
 		},
@@ -510,10 +510,10 @@ func TestAChangeWithoutDataReturnsWhatWasAskedFor(t *testing.T) {
 		}
 	}
 	w := newWire(t, says(200, `{"success":true}`), says(200, `{"success":true}`))
-	user, err := w.client().Organization.Users.Update(t.Context(), "u-1", flashback.UserUpdate{Name: flashback.Ptr("n"), LastName: flashback.Ptr("l")})
+	user, err := w.client().Organization.Users.Update(t.Context(), "u-1", flashback.UserUpdate{Name: new("n"), LastName: new("l")})
 	require.NoError(t, err)
 	assert.Equal(t, &flashback.User{ID: "u-1", Name: "n", LastName: "l"}, user)
-	org, err := w.client().Organization.Update(t.Context(), "o-1", flashback.OrganizationUpdate{Website: flashback.Ptr("w"), IsBusiness: flashback.Ptr(true)})
+	org, err := w.client().Organization.Update(t.Context(), "o-1", flashback.OrganizationUpdate{Website: new("w"), IsBusiness: new(true)})
 	require.NoError(t, err)
 	assert.Equal(t, &flashback.Organization{ID: "o-1", Website: "w", IsBusiness: true}, org)
 	for _, call := range []string{"update", "update the organization"} {
@@ -585,13 +585,13 @@ func TestADeleteIsSettledByAReadBack(t *testing.T) {
 		}, "DGD", success},
 		{"deleted before the call, and refused then", func() responses {
 			return responses{lost, says(200, deletedAfter(-hour)), says(400, isSo), says(200, deletedAfter(-hour))}
-		}, "DGDG", "ErrBadRequest " + unknown},
+		}, "DGDG", unknown},
 		{"active, so it is repeated", func() responses { return responses{lost, isActive, ok} }, "DGD", success},
 		{"active twice", func() responses { return responses{lost, isActive, says(502, htmlPage), isActive, ok} }, "DGDGD", success},
 		{"active, and deleted at the second read-back", func() responses {
 			return responses{lost, isActive, says(400, isSo), says(200, deletedAfter(0))}
 		}, "DGDG", recovered},
-		{"active, and refused otherwise", func() responses { return responses{lost, isActive, says(403, denied), isActive} }, "DGDG", "ErrForbidden " + unknown},
+		{"active, and refused otherwise", func() responses { return responses{lost, isActive, says(403, denied), isActive} }, "DGDG", unknown},
 
 		{"the server's clock is an hour ahead", func() responses {
 			return responses{dated(hour, 503, ""), dated(hour, 200, deletedAfter(hour))}
@@ -641,7 +641,7 @@ func TestADeleteIsSettledByAReadBack(t *testing.T) {
 		{"not allowed", func() responses { return responses{says(500, ""), says(403, denied), ok} }, "DGD", success},
 		{"nothing can be read, and it is refused then", func() responses {
 			return responses{lost, says(403, denied), says(400, isSo), says(403, denied)}
-		}, "DGDG", "ErrBadRequest " + unknown},
+		}, "DGDG", unknown},
 		{"nothing can be read, time after time", func() responses {
 			return responses{lost, says(403, denied), says(503, ""), says(403, denied), lost, says(403, denied)}
 		}, "DGDGDG", "ErrServer " + unknown},
@@ -667,12 +667,12 @@ func TestADeleteIsSettledByAReadBack(t *testing.T) {
 		{"400 at first, and active", func() responses { return responses{says(400, isSo), isActive} }, "DG", "ErrBadRequest"},
 		{"404 at first, and for the read-back too", func() responses { return responses{says(404, gone), says(404, gone)} }, "DG", "ErrNotFound"},
 		{"410 at first, and for the read-back too", func() responses { return responses{says(410, gone), says(410, gone)} }, "DG", unknown},
-		{"403 for the read-back of a 400", func() responses { return responses{says(400, isSo), says(403, denied)} }, "DG", "ErrBadRequest " + unknown},
+		{"403 for the read-back of a 400", func() responses { return responses{says(400, isSo), says(403, denied)} }, "DG", unknown},
 		{"a documented refusal at first stands", func() responses {
 			return responses{says(400, `{"success":false,"message":"Cannot delete yourself"}`)}
 		}, "D", "ErrBadRequest ErrSelfDeletion"},
-		{"400 at first, and nobody", func() responses { return responses{says(400, isSo), says(404, gone)} }, "DG", "ErrBadRequest " + unknown},
-		{"400 at first, and nothing can be read", func() responses { return responses{says(400, isSo), says(200, `{"success":true}`)} }, "DG", "ErrBadRequest " + unknown},
+		{"400 at first, and nobody", func() responses { return responses{says(400, isSo), says(404, gone)} }, "DG", unknown},
+		{"400 at first, and nothing can be read", func() responses { return responses{says(400, isSo), says(200, `{"success":true}`)} }, "DG", unknown},
 		{"403 at first stands", func() responses { return responses{says(403, denied)} }, "D", "ErrForbidden"},
 		{"422 at first stands", func() responses { return responses{says(422, denied)} }, "D", "ErrBadRequest"},
 
@@ -744,7 +744,7 @@ func TestAReadBackThatTellsNothingSaysWhy(t *testing.T) {
 		return asError(t, err)
 	}
 	err := remove(newWire(t, lost, says(404, `{"message":"User not found"}`)).client(flashback.WithMaxRetries(0)))
-	require.ErrorContains(t, err, "the read-back told nothing: HTTP 404 User not found")
+	require.ErrorContains(t, err, "the read-back got HTTP 404: User not found")
 	require.NotErrorIs(t, err, flashback.ErrNotFound)
 	assert.Zero(t, err.StatusCode)
 
@@ -810,27 +810,14 @@ func TestAGateThatClosesDuringAReadBackHoldsTheRepetitionBack(t *testing.T) {
 	})
 }
 
-func TestAnEmptyBudgetDuringAReadBackEndsTheCall(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWire(t, lost, says(503, ""))
-		_, err := w.client(flashback.WithRetryBudget(1), flashback.WithBackoff(time.Millisecond, time.Millisecond)).Organization.Users.Delete(t.Context(), userID)
-		require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
-		require.ErrorIs(t, err, flashback.ErrRetryBudget)
-		assert.Equal(t, "DG", w.sequence())
-	})
-}
-
 func TestAReadBackIsNoRetry(t *testing.T) {
 	t.Parallel()
-	for _, opt := range []flashback.Option{flashback.WithMaxRetries(0), flashback.WithRetryBudget(0)} {
-		synctest.Test(t, func(t *testing.T) {
-			w := newWire(t, lost, says(200, deletedAfter(0)))
-			deletion, err := w.client(flashback.WithMaxRetries(0), opt).Organization.Users.Delete(t.Context(), userID)
-			require.NoError(t, err)
-			assert.True(t, deletion.Recovered)
-		})
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(t, lost, says(200, deletedAfter(0)))
+		deletion, err := w.client(flashback.WithMaxRetries(0)).Organization.Users.Delete(t.Context(), userID)
+		require.NoError(t, err)
+		assert.True(t, deletion.Recovered)
+	})
 }
 
 // It may settle what a call that is not repeated has done, unless nothing may be sent.
@@ -847,7 +834,6 @@ func TestAReadBackIsMadeWhereARepetitionIsNot(t *testing.T) {
 		"the server asks to wait too long":    {busy, flashback.WithMaxRetries(4), true, "DG", true},
 		"the same, and nothing is done":       {busy, flashback.WithMaxRetries(4), false, "DG", false},
 		"the wait would outlast the deadline": {lost, flashback.WithBackoff(time.Hour, time.Hour), true, "DG", true},
-		"the budget is empty":                 {lost, flashback.WithRetryBudget(0), true, "D", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -932,7 +918,7 @@ func TestACreateIsSettledByTheList(t *testing.T) {
 		{"there is nobody at all", []httpmock.Responder{says(500, ""), listOf(0), ok}, "PGP", "u-9", ""},
 		{"the list has no total", []httpmock.Responder{lost, says(200, `{"success":true,"data":[`+bill+`]}`), ok}, "PGP", "u-9", ""},
 		{"nobody, and then a conflict that the list explains", []httpmock.Responder{lost, listOf(1, bill), says(409, noWay), listOf(2, bill, created)}, "PGPG", "u-9", ""},
-		{"nobody, and then a conflict that it does not", []httpmock.Responder{lost, listOf(1, bill), says(409, noWay), listOf(1, bill)}, "PGPG", "", "ErrConflict " + unknown},
+		{"nobody, and then a conflict that it does not", []httpmock.Responder{lost, listOf(1, bill), says(409, noWay), listOf(1, bill)}, "PGPG", "", unknown},
 		{"another one has the address", []httpmock.Responder{lost, listOf(1, with("Jane", "Joan"))}, "PG", "", unknown},
 		{"one with another last name", []httpmock.Responder{lost, listOf(1, with("Doe", "Roe"))}, "PG", "", unknown},
 		{"one with a role that can't be read", []httpmock.Responder{lost, listOf(1, with(`"orgRole":0`, `"orgRole":"OWNER"`))}, "PG", "", unknown},
@@ -995,18 +981,18 @@ func TestAnActivationIsSettledByItsMessageOrAReadBack(t *testing.T) {
 		{"the message in other letters", []httpmock.Responder{lost, says(400, `{"message":" user is NOT deleted. "}`)}, "PP", recovered},
 		{"the message of a first attempt is a failure", []httpmock.Responder{says(400, notDeleted)}, "P", "ErrBadRequest ErrUserNotDeleted"},
 		{"the message after attempts that were not applied", []httpmock.Responder{unsent, says(429, ""), says(400, notDeleted)}, "PPP", "ErrBadRequest ErrUserNotDeleted"},
-		{"the message with another status settles nothing", []httpmock.Responder{lost, says(404, notDeleted)}, "PP", "ErrNotFound " + unknown},
+		{"the message with another status settles nothing", []httpmock.Responder{lost, says(404, notDeleted)}, "PP", unknown},
 		{"worded otherwise, at first", []httpmock.Responder{says(400, otherwise)}, "P", "ErrBadRequest"},
 		{"worded otherwise, and active", []httpmock.Responder{lost, says(400, otherwise), active}, "PPG", recovered},
-		{"worded otherwise, and deleted", []httpmock.Responder{lost, says(400, otherwise), deleted}, "PPG", "ErrBadRequest " + unknown},
-		{"worded otherwise, and nothing can be read", []httpmock.Responder{lost, says(400, otherwise), says(200, `{"success":true}`)}, "PPG", "ErrBadRequest " + unknown},
-		{"worded otherwise, and another user", []httpmock.Responder{lost, says(400, otherwise), says(403, noWay)}, "PPG", "ErrBadRequest " + unknown},
+		{"worded otherwise, and deleted", []httpmock.Responder{lost, says(400, otherwise), deleted}, "PPG", unknown},
+		{"worded otherwise, and nothing can be read", []httpmock.Responder{lost, says(400, otherwise), says(200, `{"success":true}`)}, "PPG", unknown},
+		{"worded otherwise, and another user", []httpmock.Responder{lost, says(400, otherwise), says(403, noWay)}, "PPG", unknown},
 		{"202, and active", []httpmock.Responder{says(202, activated), active}, "PG", recovered},
 		{"202, and not yet", []httpmock.Responder{says(202, activated), deleted}, "PG", "ErrUnexpectedResponse " + unknown},
 		{"303 tells nothing", []httpmock.Responder{says(303, "", "Location", "/x")}, "P", "ErrUnexpectedResponse " + unknown},
 		{"a denial", []httpmock.Responder{says(200, noWay)}, "P", "ErrUnexpectedResponse"},
-		{"refused after an ambiguous attempt", []httpmock.Responder{lost, says(403, noWay)}, "PP", "ErrForbidden " + unknown},
-		{"a conflict after an ambiguous attempt", []httpmock.Responder{lost, says(409, noWay)}, "PP", "ErrConflict " + unknown},
+		{"refused after an ambiguous attempt", []httpmock.Responder{lost, says(403, noWay)}, "PP", unknown},
+		{"a conflict after an ambiguous attempt", []httpmock.Responder{lost, says(409, noWay)}, "PP", unknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -1067,7 +1053,7 @@ func TestBadInputIsRefusedAndNothingIsSent(t *testing.T) {
 	}{
 		"a get without an ID": {func() error { _, err := users.Get(ctx, ""); return err }, "ID is empty"},
 		"an ID that is a path": {func() error {
-			_, err := users.Update(ctx, "..", flashback.UserUpdate{Name: flashback.Ptr("")})
+			_, err := users.Update(ctx, "..", flashback.UserUpdate{Name: new("")})
 			return err
 		}, "path segment"},
 		"an update of nothing":          {func() error { _, err := users.Update(ctx, "user-1", flashback.UserUpdate{}); return err }, "set a field"},
@@ -1103,7 +1089,7 @@ func TestBadInputIsRefusedAndNothingIsSent(t *testing.T) {
 			return err
 		}, "UTF-8"},
 		"a name that is not UTF-8": {func() error {
-			_, err := users.Update(ctx, "user-1", flashback.UserUpdate{Name: flashback.Ptr("\xff")})
+			_, err := users.Update(ctx, "user-1", flashback.UserUpdate{Name: new("\xff")})
 			return err
 		}, "UTF-8"},
 		"a nil context":                {func() error { _, err := users.List(none); return err }, "context.Background()"},
@@ -1136,10 +1122,10 @@ func TestTextOfOtherScriptsIsSentAsItIs(t *testing.T) {
 		return httpmock.NewStringResponse(201, `{"success":true}`), nil
 	})
 	_, err := w.client().Organization.Users.Create(t.Context(), flashback.NewUser{
-		Email: "e", Password: flashback.NewSecret("pä😀\ufffd<&>\u2028"), FirstName: "日本", LastName: "O'Neill",
+		Email: "e", Password: flashback.NewSecret("pä😀<&>\u2028"), FirstName: "日本", LastName: "O'Neill",
 	})
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"email":"e","password":"pä😀\ufffd<&>\u2028","firstName":"日本","lastName":"O'Neill"}`, string(body))
+	assert.JSONEq(t, `{"email":"e","password":"pä😀<&>\u2028","firstName":"日本","lastName":"O'Neill"}`, string(body))
 }
 
 func TestAReadBackIsBelievedByTheLaterClock(t *testing.T) {

@@ -75,7 +75,7 @@ func wireDate(at *time.Time) *string {
 	if at == nil {
 		return nil
 	}
-	return flashback.Ptr(at.UTC().Format("2006-01-02T15:04:05.000Z"))
+	return new(at.UTC().Format("2006-01-02T15:04:05.000Z"))
 }
 
 // roleNames are those of the roles that are not reserved, the lowest first.

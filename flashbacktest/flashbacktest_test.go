@@ -806,7 +806,7 @@ func TestEachCallChangesWhatItShould(t *testing.T) {
 	ctx, org := t.Context(), server.Client().Organization
 	created, err := org.Users.Create(ctx, flashback.NewUser{
 		Email: "jane@example.com", Password: flashback.NewSecret("pass word"), FirstName: "Jane", LastName: "Doe",
-		OrgRole: flashback.Ptr(flashback.RoleBilling), SendInvite: flashback.Ptr(true),
+		OrgRole: new(flashback.RoleBilling), SendInvite: new(true),
 	})
 	require.NoError(t, err)
 	want := flashbacktest.User{
@@ -823,7 +823,7 @@ func TestEachCallChangesWhatItShould(t *testing.T) {
 	require.NoError(t, err)
 	want.Invitations = 2
 	check()
-	updated, err := org.Users.Update(ctx, created.ID, flashback.UserUpdate{LastName: flashback.Ptr(""), OrgRole: flashback.Ptr(flashback.RoleUser)})
+	updated, err := org.Users.Update(ctx, created.ID, flashback.UserUpdate{LastName: new(""), OrgRole: new(flashback.RoleUser)})
 	require.NoError(t, err)
 	want.LastName, want.Role = "", flashback.RoleUser
 	check()
@@ -846,8 +846,8 @@ func TestEachCallChangesWhatItShould(t *testing.T) {
 
 	server.AddOrganization(flashback.Organization{ID: flashbacktest.DefaultOrg, Name: "Acme", City: "Bern"})
 	changed, err := org.Update(ctx, flashbacktest.DefaultOrg, flashback.OrganizationUpdate{
-		Address1: flashback.Ptr("1"), Address2: flashback.Ptr("2"), City: flashback.Ptr(""), Zipcode: flashback.Ptr("z"), Phone: flashback.Ptr("p"),
-		State: flashback.Ptr("s"), Country: flashback.Ptr("c"), Website: flashback.Ptr("w"), IsBusiness: flashback.Ptr(true), MFAEnforced: flashback.Ptr(true),
+		Address1: new("1"), Address2: new("2"), City: new(""), Zipcode: new("z"), Phone: new("p"),
+		State: new("s"), Country: new("c"), Website: new("w"), IsBusiness: new(true), MFAEnforced: new(true),
 	})
 	require.NoError(t, err)
 	assert.Equal(t, &flashback.Organization{
@@ -876,14 +876,14 @@ func TestACallerNeedsARoleAndTheSameOrganizationToChangeSomething(t *testing.T) 
 	before := server.Users()
 	for _, err := range []error{
 		second(low.Users.Create(ctx, flashback.NewUser{Email: "e", Password: flashback.NewSecret("p")})),
-		second(low.Users.Update(ctx, "user-1", flashback.UserUpdate{Name: flashback.Ptr("")})),
+		second(low.Users.Update(ctx, "user-1", flashback.UserUpdate{Name: new("")})),
 		second(low.Users.Delete(ctx, "user-1")),
 		second(low.Users.ResendInvitation(ctx, "user-1")),
-		second(low.Update(ctx, flashbacktest.DefaultOrg, flashback.OrganizationUpdate{Name: flashback.Ptr("")})),
-		second(high.Users.Update(ctx, "stranger", flashback.UserUpdate{Name: flashback.Ptr("")})),
+		second(low.Update(ctx, flashbacktest.DefaultOrg, flashback.OrganizationUpdate{Name: new("")})),
+		second(high.Users.Update(ctx, "stranger", flashback.UserUpdate{Name: new("")})),
 		second(high.Users.Delete(ctx, "stranger")),
 		second(high.Users.ResendInvitation(ctx, "stranger")),
-		second(high.Update(ctx, "org-2", flashback.OrganizationUpdate{Name: flashback.Ptr("x")})),
+		second(high.Update(ctx, "org-2", flashback.OrganizationUpdate{Name: new("x")})),
 		second(high.Get(ctx, "org-2")),
 		second(high.Users.Get(ctx, "stranger")),
 		second(low.Users.Get(ctx, "user-1")),
@@ -921,7 +921,7 @@ func TestAScriptForAnIDIsForAllCallsAboutIt(t *testing.T) {
 	ctx := t.Context()
 	for _, err := range []error{
 		second(org.Users.Get(ctx, "a/b")),
-		second(org.Users.Update(ctx, "a/b", flashback.UserUpdate{Name: flashback.Ptr("")})),
+		second(org.Users.Update(ctx, "a/b", flashback.UserUpdate{Name: new("")})),
 		second(org.Users.ResendInvitation(ctx, "a/b")),
 		second(org.Users.Delete(ctx, "a/b")),
 		second(org.Get(ctx, flashbacktest.DefaultOrg)),

@@ -104,11 +104,11 @@ func believing(ctx context.Context, r run, n *network) told {
 var (
 	calledSafe = &operation{
 		name: "do", starts: doIdempotent.starts, asked: doIdempotent.asked,
-		call: do(flashback.Request{Method: http.MethodPut, Path: visits, Body: map[string]int{"visits": 7}, Repeat: flashback.Safe}, 7),
+		call: do(flashback.Request{Method: http.MethodPut, Path: visits, Body: map[string]int{"visits": 7}, Retry: flashback.RetrySafe}, 7),
 	}
 	calledIdempotent = &operation{
 		name: "do", starts: doNotIdempotent.starts, asked: doNotIdempotent.asked, once: true,
-		call: do(flashback.Request{Method: http.MethodPost, Path: visits, Repeat: flashback.Idempotent}, 1, 2),
+		call: do(flashback.Request{Method: http.MethodPost, Path: visits, Retry: flashback.RetryIdempotent}, 1, 2),
 	}
 )
 

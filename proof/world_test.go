@@ -182,7 +182,7 @@ var (
 			return p != nil && p.Name == newName
 		},
 		call: func(ctx context.Context, c *flashback.Client) told {
-			got, err := c.Organization.Users.Update(ctx, subject, flashback.UserUpdate{Name: flashback.Ptr(newName)})
+			got, err := c.Organization.Users.Update(ctx, subject, flashback.UserUpdate{Name: new(newName)})
 			switch t := of(err); {
 			case err != nil:
 				return t
@@ -240,7 +240,7 @@ var (
 		name: "update organization", starts: []string{isActive},
 		asked: func(b *backend) bool { return b.orgName == newName },
 		call: func(ctx context.Context, c *flashback.Client) told {
-			got, err := c.Organization.Update(ctx, anOrg, flashback.OrganizationUpdate{Name: flashback.Ptr(newName)})
+			got, err := c.Organization.Update(ctx, anOrg, flashback.OrganizationUpdate{Name: new(newName)})
 			switch t := of(err); {
 			case err != nil:
 				return t
@@ -253,15 +253,15 @@ var (
 	}
 	doSafe = &operation{
 		name: "do safe", starts: []string{isActive, isAbsent}, reads: true, asked: anything,
-		call: do(flashback.Request{Method: http.MethodPost, Path: visits + "/query", Repeat: flashback.Safe}, 0, 1),
+		call: do(flashback.Request{Method: http.MethodPost, Path: visits + "/query", Retry: flashback.RetrySafe}, 0, 1),
 	}
 	doIdempotent = &operation{
 		name: "do idempotent", starts: []string{isActive, isAbsent}, asked: visited(7),
-		call: do(flashback.Request{Method: http.MethodPut, Path: visits, Body: map[string]int{"visits": 7}, Repeat: flashback.Idempotent}, 7),
+		call: do(flashback.Request{Method: http.MethodPut, Path: visits, Body: map[string]int{"visits": 7}, Retry: flashback.RetryIdempotent}, 7),
 	}
 	doNotIdempotent = &operation{
 		name: "do not idempotent", starts: []string{isActive, isAbsent}, asked: visited(1), once: true,
-		call: do(flashback.Request{Method: http.MethodPost, Path: visits, Repeat: flashback.NotIdempotent}, 1, 2),
+		call: do(flashback.Request{Method: http.MethodPost, Path: visits, Retry: flashback.RetryNotIdempotent}, 1, 2),
 	}
 	operations = []*operation{activate, create, del, get, getOrg, list, resend, update, updateOrg, doSafe, doIdempotent, doNotIdempotent}
 )
@@ -381,7 +381,6 @@ type caller func(context.Context, run, *network) told
 func sdk(ctx context.Context, r run, n *network) told {
 	opts := []flashback.Option{
 		flashback.WithHTTPClient(&http.Client{Transport: n}),
-		flashback.WithRetryBudget(-1),
 		flashback.WithMaxRetries(r.retries),
 	}
 	token := "token-of-the-model"

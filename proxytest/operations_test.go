@@ -122,7 +122,7 @@ var update = operation{
 	path: userPath,
 	body: func(i int) any { return map[string]string{"name": newName(i)} },
 	ask: func(ctx context.Context, users *flashback.UsersService, i int) told {
-		user, err := users.Update(ctx, userID(i), flashback.UserUpdate{Name: flashback.Ptr(newName(i))})
+		user, err := users.Update(ctx, userID(i), flashback.UserUpdate{Name: new(newName(i))})
 		return told{err: err, user: user}
 	},
 	kinds:   []kind{active, active, active, active, active, active, active, foreign, nobody, nobody},

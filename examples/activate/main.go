@@ -120,11 +120,11 @@ func activate(ctx context.Context, token, baseURL, userID string, stdout, stderr
 	if err != nil {
 		return err
 	}
-	how := "by this call"
+	how := fmt.Sprintf("by this call. The server's message: %q", activation.Message)
 	if activation.Recovered {
-		how = "most likely by this call; a response was lost"
+		how = "most likely by this call; a response was lost."
 	}
-	result := fmt.Sprintf("User %q is active, %s. The server's message: %q\n", activation.UserID, how, activation.Message)
+	result := fmt.Sprintf("User %q is active, %s\n", activation.UserID, how)
 	if _, err := io.WriteString(stdout, result); err != nil { // which does not change what was done
 		_, _ = fmt.Fprintf(stderr, "The result could not be written (%v): %s", err, result)
 	}
@@ -201,6 +201,9 @@ func kinds(err error) []string {
 	return names
 }
 
+// notDeleted is the documented message of the 400 for a user who is active.
+const notDeleted = "User is not deleted"
+
 // lost gets no response to a request that was applied.
 func lost(ctx context.Context, out *strings.Builder, backend *flashbacktest.Backend, users *flashback.UsersService) error {
 	backend.Reset()
@@ -213,7 +216,7 @@ func lost(ctx context.Context, out *strings.Builder, backend *flashbacktest.Back
 
 	out.WriteString("\nThe lost response: the request is applied, and the connection breaks\n\n")
 	for i, request := range backend.Requests() {
-		what := "changes nothing; the response is 400 " + activation.Message
+		what := "changes nothing; the response is 400 " + notDeleted
 		if request.Applied {
 			what = "activates the user; no response comes"
 		}
@@ -225,7 +228,7 @@ func lost(ctx context.Context, out *strings.Builder, backend *flashbacktest.Back
 		state = "is deleted"
 	}
 	fmt.Fprintf(out, "  the user           %s, says the backend\n", state)
-	fmt.Fprintf(out, "  the last response  read alone, reports a failure: %s\n", activation.Message)
+	fmt.Fprintf(out, "  the last response  read alone, reports a failure: %s\n", notDeleted)
 	fmt.Fprintf(out, "  Activate           reports success: Recovered=%t, Attempts=%d\n", activation.Recovered, activation.Attempts)
 	return nil
 }

@@ -54,22 +54,22 @@ func post(t *testing.T, to string) *http.Request {
 }
 
 // do makes one attempt.
-func do(t *testing.T, transport http.RoundTripper, own bool) attempt.Result {
+func do(t *testing.T, transport http.RoundTripper, trusted bool) attempt.Result {
 	t.Helper()
-	s := attempt.Sender{Transport: transport, Own: own}
-	return s.Do(post(t, "https://h.example/"), maxBody, false)
+	s := attempt.Sender{Transport: transport, Trusted: trusted}
+	return s.Do(t.Context(), post(t, "https://h.example/"), maxBody, false)
 }
 
 // fate is how far a request without a complete response got.
-type fate struct{ sent, hopeless bool }
+type fate struct{ sent, permanent bool }
 
 var (
 	maybeSent  = fate{sent: true}
 	neverSent  = fate{}
-	unsendable = fate{hopeless: true}
+	unsendable = fate{permanent: true}
 )
 
-func fateOf(r attempt.Result) fate { return fate{r.Sent, r.Hopeless} }
+func fateOf(r attempt.Result) fate { return fate{r.Sent, r.Permanent} }
 
 func TestTheErrorOfATransportThatTracesNothingTells(t *testing.T) {
 	t.Parallel()
@@ -190,24 +190,24 @@ func TestTheCauseOfAContextTellsNothingAboutTheRequest(t *testing.T) {
 		errNotEstablished,
 	} {
 		for name, tt := range map[string]struct {
-			trace       func(*httptrace.ClientTrace)
-			own, others bool
+			trace           func(*httptrace.ClientTrace)
+			trusted, others bool
 		}{
 			"it traces nothing":     {func(*httptrace.ClientTrace) {}, false, true},
 			"it got no connection":  {func(trace *httptrace.ClientTrace) { trace.GetConn("h.example:443") }, false, false},
 			"it got a connection":   {func(trace *httptrace.ClientTrace) { trace.GotConn(httptrace.GotConnInfo{}) }, true, true},
 			"it used one once more": {func(trace *httptrace.ClientTrace) { trace.GotConn(httptrace.GotConnInfo{Reused: true}) }, true, true},
 		} {
-			for own, want := range map[bool]bool{true: tt.own, false: tt.others} {
+			for trusted, want := range map[bool]bool{true: tt.trusted, false: tt.others} {
 				ctx, cancel := context.WithCancelCause(t.Context())
-				sender := attempt.Sender{Own: own, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				sender := attempt.Sender{Trusted: trusted, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 					tt.trace(httptrace.ContextClientTrace(req.Context()))
 					cancel(cause)
 					return nil, context.Cause(req.Context())
 				})}
 				req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://h.example/", nil)
 				require.NoError(t, err)
-				assert.Equal(t, want, sender.Do(req, 1<<10, false).Sent, "%s, own %v, %v", name, own, cause)
+				assert.Equal(t, want, sender.Do(req.Context(), req, 1<<10, false).Sent, "%s, trusted %v, %v", name, trusted, cause)
 			}
 		}
 	}
@@ -222,11 +222,11 @@ func TestATransportThatTracesIsBelieved(t *testing.T) {
 	gets := func(trace *httptrace.ClientTrace) { trace.GotConn(httptrace.GotConnInfo{}) }
 	reuses := func(trace *httptrace.ClientTrace) { trace.GotConn(httptrace.GotConnInfo{Reused: true}) }
 	for _, tt := range []struct {
-		name        string
-		traces      []func(*httptrace.ClientTrace)
-		err         error
-		own, others fate
-		repeated    bool
+		name            string
+		traces          []func(*httptrace.ClientTrace)
+		err             error
+		trusted, others fate
+		repeated        bool
 	}{
 		{"it looked for a connection and got none", []func(*httptrace.ClientTrace){looks}, io.EOF, neverSent, neverSent, false},
 		{"it got a connection", []func(*httptrace.ClientTrace){looks, gets}, io.EOF, maybeSent, maybeSent, false},
@@ -240,17 +240,17 @@ func TestATransportThatTracesIsBelieved(t *testing.T) {
 		{"it got one, and no other for the repetition", []func(*httptrace.ClientTrace){looks, reuses, looks}, refused, neverSent, maybeSent, false},
 		{"it was given two", []func(*httptrace.ClientTrace){looks, gets, gets}, io.EOF, maybeSent, maybeSent, true},
 	} {
-		for own, want := range map[bool]fate{true: tt.own, false: tt.others} {
-			t.Run(fmt.Sprint(tt.name, ", own ", own), func(t *testing.T) {
+		for trusted, want := range map[bool]fate{true: tt.trusted, false: tt.others} {
+			t.Run(fmt.Sprint(tt.name, ", trusted ", trusted), func(t *testing.T) {
 				t.Parallel()
 				r := do(t, roundTripper(func(req *http.Request) (*http.Response, error) {
 					for _, trace := range tt.traces {
 						trace(httptrace.ContextClientTrace(req.Context()))
 					}
 					return nil, tt.err
-				}), own)
+				}), trusted)
 				assert.Equal(t, want, fateOf(r))
-				assert.Equal(t, tt.repeated && !own, r.Repeated)
+				assert.Equal(t, tt.repeated && !trusted, r.Repeated)
 			})
 		}
 	}
@@ -258,9 +258,9 @@ func TestATransportThatTracesIsBelieved(t *testing.T) {
 
 func TestASecondConnectionIsARepetitionUnlessTheTransportIsOurOwn(t *testing.T) {
 	t.Parallel()
-	for own, repeated := range map[bool]bool{true: false, false: true} {
+	for trusted, repeated := range map[bool]bool{true: false, false: true} {
 		for _, once := range []bool{false, true} {
-			s := attempt.Sender{Own: own, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			s := attempt.Sender{Trusted: trusted, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 				trace := httptrace.ContextClientTrace(req.Context())
 				for range 2 {
 					trace.GetConn("h.example:443")
@@ -268,7 +268,7 @@ func TestASecondConnectionIsARepetitionUnlessTheTransportIsOurOwn(t *testing.T) 
 				}
 				return &http.Response{StatusCode: 200}, req.Context().Err()
 			})}
-			r := s.Do(post(t, "https://h.example/"), maxBody, once)
+			r := s.Do(t.Context(), post(t, "https://h.example/"), maxBody, once)
 			assert.Equal(t, repeated, r.Repeated)
 			if repeated && once {
 				require.ErrorContains(t, r.Err, "kept from sending the request again")
@@ -303,7 +303,7 @@ func TestOurOwnTransportsSecondConnectionIsARepetitionWhereNetHTTPSendsAgain(t *
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := attempt.Sender{Own: true, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			s := attempt.Sender{Trusted: true, Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 				trace := httptrace.ContextClientTrace(req.Context())
 				for range 2 {
 					trace.GetConn("h.example:443")
@@ -313,7 +313,7 @@ func TestOurOwnTransportsSecondConnectionIsARepetitionWhereNetHTTPSendsAgain(t *
 			})}
 			req := post(t, "https://h.example/")
 			req.Method = tt.method
-			assert.Equal(t, tt.repeated, s.Do(req, maxBody, false).Repeated)
+			assert.Equal(t, tt.repeated, s.Do(req.Context(), req, maxBody, false).Repeated)
 		})
 	}
 }
@@ -331,12 +331,12 @@ func TestAStreamThatIsRefusedWasNotSent(t *testing.T) {
 	server.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 5}
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	s := attempt.Sender{Own: true, Transport: server.Client().Transport}
+	s := attempt.Sender{Trusted: true, Transport: server.Client().Transport}
 	const crowd = 50
 	var all sync.WaitGroup
 	for range crowd {
 		all.Go(func() {
-			r := s.Do(post(t, server.URL), maxBody, true)
+			r := s.Do(t.Context(), post(t, server.URL), maxBody, true)
 			assert.True(t, r.Err == nil && !r.Repeated, "%v", r.Err)
 		})
 	}
@@ -351,7 +351,7 @@ func TestTheLengthOfAResponseToHEADIsNotItsOwn(t *testing.T) {
 	s := attempt.Sender{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Body: http.NoBody, ContentLength: maxBody + 1, Request: req}, nil
 	})}
-	r := s.Do(req, maxBody, false)
+	r := s.Do(req.Context(), req, maxBody, false)
 	require.NoError(t, r.Err)
 	assert.False(t, r.TooLarge)
 }
@@ -366,7 +366,7 @@ func TestAResponseThatComesAllTheSameCounts(t *testing.T) {
 			<-req.Context().Done() // which the transport does not look at
 			return &http.Response{StatusCode: 200}, nil
 		})}
-		r := s.Do(post(t, "https://h.example/"), maxBody, true)
+		r := s.Do(t.Context(), post(t, "https://h.example/"), maxBody, true)
 		require.NoError(t, r.Err)
 		require.NotNil(t, r.Response)
 		assert.True(t, r.Repeated)
@@ -470,7 +470,7 @@ func TestATimeoutIsTheAttemptsOwn(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := attempt.Sender{Transport: transport, Timeout: time.Second}
 				begun := time.Now()
-				r := s.Do(post(t, "https://h.example/"), maxBody, false)
+				r := s.Do(t.Context(), post(t, "https://h.example/"), maxBody, false)
 				assert.Equal(t, time.Second, time.Since(begun))
 				assert.Equal(t, attempt.TimeoutError{After: time.Second}, r.Err)
 				require.NotErrorIs(t, r.Err, context.DeadlineExceeded)
@@ -481,14 +481,14 @@ func TestATimeoutIsTheAttemptsOwn(t *testing.T) {
 
 				ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 				defer cancel()
-				r = s.Do(post(t, "https://h.example/").WithContext(ctx), maxBody, true)
+				r = s.Do(ctx, post(t, "https://h.example/"), maxBody, true)
 				require.ErrorIs(t, r.Err, context.DeadlineExceeded, "the caller's")
 
 				s.Timeout = 0
 				ctx, cancel = context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
 				begun = time.Now()
-				_ = s.Do(post(t, "https://h.example/").WithContext(ctx), maxBody, false)
+				_ = s.Do(ctx, post(t, "https://h.example/"), maxBody, false)
 				assert.Equal(t, time.Hour, time.Since(begun), "0 is no bound")
 			})
 		})
@@ -507,16 +507,16 @@ func (w waiting) Read([]byte) (int, error) {
 // counts as a caller's.
 func both(t *testing.T, to string, transport func() *http.Transport, check func(t *testing.T, r attempt.Result)) {
 	t.Helper()
-	for own, name := range map[bool]string{true: "our own transport", false: "a caller's transport"} {
+	for trusted, name := range map[bool]string{true: "our trusted transport", false: "a caller's transport"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tr := transport()
-			if own {
+			if trusted {
 				tr.OnProxyConnectResponse = attempt.OnProxyConnectResponse
 			}
 			t.Cleanup(tr.CloseIdleConnections)
-			s := attempt.Sender{Transport: tr, Own: own, Timeout: 20 * time.Second}
-			check(t, s.Do(post(t, to), maxBody, false))
+			s := attempt.Sender{Transport: tr, Trusted: trusted, Timeout: 20 * time.Second}
+			check(t, s.Do(t.Context(), post(t, to), maxBody, false))
 		})
 	}
 }
@@ -608,7 +608,7 @@ func TestAProxyFunctionThatFailsHasSentNothing(t *testing.T) {
 		tr := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return nil, failure }}
 		tr.RegisterProtocol("other", fails(io.EOF)) // past any proxy
 		s := attempt.Sender{Transport: tr}
-		assert.True(t, s.Do(post(t, "other://h.example/"), maxBody, false).Sent)
+		assert.True(t, s.Do(t.Context(), post(t, "other://h.example/"), maxBody, false).Sent)
 	}
 }
 

@@ -12,19 +12,19 @@ import (
 	"reflect"
 )
 
-// ErrNotSent is the error of a transport that has not sent the request.
+// ErrNotSent is for a transport to return that has not sent the request.
 var ErrNotSent = errors.New("the request was not sent")
 
-// Real is an error of other code, or one that can be used in its place: a nil pointer in an
-// error panics when it is asked for its text or for what it wraps.
-func Real(err error) error {
+// NonNil returns err, or another error in its place if err holds a nil pointer, which may
+// panic when it is asked for its text. Other code made err.
+func NonNil(err error) error {
 	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
 		return fmt.Errorf("an error that is a nil %T", err)
 	}
 	return err
 }
 
-// neverSent tells it by the error of a transport that traces nothing.
+// neverSent tells whether an error alone proves that a request was never sent.
 func neverSent(err error) bool {
 	var (
 		op  *net.OpError
@@ -40,9 +40,9 @@ func neverSent(err error) bool {
 // With TLS 1.3 that may be a handshake's alert, which then is not told.
 const notEstablished = "http2: client conn could not be established"
 
-// hopeless tells whether the reason why a request was not sent does not heal in
+// permanent tells whether the reason why a request was not sent does not heal in
 // seconds: a certificate of either side, a server without TLS, a proxy that refuses.
-func hopeless(err error) bool {
+func permanent(err error) bool {
 	alert, ok := handshakeAlert(err)
 	var refused ProxyRefusedError
 	return handshakeFailed(err) || ok && handshakeAlerts[alert] || errors.As(err, &refused) ||
@@ -66,9 +66,9 @@ func handshakeFailed(err error) bool {
 		errors.Is(err, http.ErrSchemeMismatch)
 }
 
-// handshakeAlerts are the alerts that a server sends during a handshake only, by
-// their numbers in RFC 8446 and RFC 5246, and whether they are about the client's
-// certificate.
+// handshakeAlerts are the alerts that a server sends only during a handshake, by their
+// numbers in RFC 8446 and RFC 5246. The value says whether the alert is about the
+// client's certificate, and so permanent.
 var handshakeAlerts = map[tls.AlertError]bool{
 	40:  false, // handshake_failure
 	41:  true,  // no_certificate
@@ -94,7 +94,7 @@ var handshakeAlerts = map[tls.AlertError]bool{
 	120: false, // no_application_protocol
 }
 
-// handshakeAlert finds the alert by which the server has ended a handshake.
+// handshakeAlert returns the alert by which the server has ended a handshake, if err is one.
 func handshakeAlert(err error) (tls.AlertError, bool) {
 	if alert, ok := errors.AsType[tls.AlertError](err); ok {
 		_, ok = handshakeAlerts[alert]
@@ -119,8 +119,9 @@ func (e ProxyRefusedError) Error() string {
 	return fmt.Sprintf("the proxy answered %d %s", e.Status, http.StatusText(e.Status))
 }
 
-// OnProxyConnectResponse is for the field of http.Transport: it tells a refusal by
-// the proxy's status, since its reason may have any words.
+// OnProxyConnectResponse is for the field of that name of http.Transport. It reports a
+// refusal by the proxy's status, because the text of net/http's own error is whatever the
+// proxy wrote.
 func OnProxyConnectResponse(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 	if resp.StatusCode == http.StatusProxyAuthRequired || resp.StatusCode == http.StatusForbidden {
 		return ProxyRefusedError{resp.StatusCode}
@@ -129,7 +130,8 @@ func OnProxyConnectResponse(_ context.Context, _ *url.URL, _ *http.Request, resp
 }
 
 // proxyFailed tells whether err is that of the Proxy function of an *http.Transport,
-// which fails before anything is traced. The function itself is asked.
+// which fails before anything is traced. The function is called again, since its error
+// has no type and no text of its own.
 func proxyFailed(transport http.RoundTripper, req *http.Request, err error) bool {
 	t, ok := transport.(*http.Transport)
 	if !ok || t.Proxy == nil {

@@ -1,356 +1,302 @@
+// Package call makes one call of the API: as many attempts as may help, the waits between
+// them, a read-back where an attempt was ambiguous, and one verdict of it all.
 package call
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/redact"
+	"github.com/flashbacknetwork/flashback-go/internal/retry"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-const maxBody = 1 << 20 // bytes of a response's body that are read, after decompression
+const (
+	maxBody      = 1 << 20 // bytes of a response's body that are read, after decompression
+	mostAttempts = 1 << 20 // of a call: decide ends it; this bounds what a mistake in decide can do
+)
 
 // call is one call, or the read-back of one.
 type call struct {
-	client *Client
-	ctx    context.Context
-	op     *Op
-	in     *Input
-
-	exchange
-	place
-	credentials
-
-	state   verdict.State
-	next    next
-	failure error // of the last attempt; nil if its response was complete
-	outcome Outcome
-}
-
-// exchange is what a call sends and gets. In the call, and not beside it, it costs no
-// allocation.
-type exchange struct {
+	client   *Client
+	ctx      context.Context // the caller's
+	op       *Op
+	in       Input
+	parent   *call // the call that this one reads back for; nil if the caller made this one
 	request  retryablehttp.Request
-	url      url.URL
-	carrier  carrier
-	response Response
+	secrets  redact.Secrets // of the caller's call: see hidden
+	token    string         // the access token of the last attempt
+	turn     turn           // where the call stands at the operation's gate
+	state    verdict.State  // what the attempts add up to
+	decision retry.Decision // what comes after the last attempt
+	outcome  Outcome
 }
 
-// place is where a call stands: in time, and among the attempts.
-type place struct {
-	begun    time.Time
-	came     time.Time // the last response's header
-	readBack bool
-	before   int          // attempts of the call that it reads back for
-	number   atomic.Int32 // of the attempt; a dial may read it that outlives an attempt
+// errEnded is the error of an attempt that was not made. The outcome says why.
+var errEnded = errors.New("the call has ended")
+
+// Do makes a call.
+func (client *Client) Do(ctx context.Context, op *Op, in Input) *Outcome {
+	c := newCall(client, ctx, op, in)
+	c.hidden().AddPassword(in.Password)
+	c.run()
+	return c.finish()
 }
 
-// credentials are what a call sends, and never shows.
-type credentials struct {
-	secrets *redact.Secrets
-	token   string
-	asked   bool // the token is that of the next attempt
+func newCall(client *Client, ctx context.Context, op *Op, in Input) *call {
+	return &call{
+		client: client, ctx: ctx, op: op, in: in,
+		turn: turn{gate: client.throttle(op)}, state: verdict.New(op.Rule), outcome: Outcome{Begun: time.Now()},
+	}
 }
 
-// errStop keeps an attempt from being made. The call knows why.
-var errStop = errors.New("stop")
-
-// Do carries out a call.
-func (c *Client) Do(ctx context.Context, op *Op, in *Input) Outcome {
-	all := new(struct { // in one allocation
-		call    call
-		input   Input
-		secrets redact.Secrets
-	})
-	all.input = *in
-	run := &all.call
-	run.client, run.ctx, run.op, run.in, run.secrets = c, ctx, op, &all.input, &all.secrets
-	run.next.max = c.Retry.Max
-	run.secrets.AddPassword(in.Password)
-	run.do() //nolint:contextcheck // The call has it.
-	return run.finish()
-}
-
-func (c *call) do() {
-	c.begun, c.state = time.Now(), verdict.New(c.op.Rule)
-	c.next.throttle = c.client.throttle(c.op)
-	c.carrier = carrier{c.ctx, c}
-	if c.outcome.Invalid = c.newRequest(&c.carrier); c.outcome.Invalid != nil {
+// run makes the attempts. go-retryablehttp loops: for each attempt it calls RoundTrip, which
+// begins with the wait that was decided, and then decide.
+func (c *call) run() {
+	if c.outcome.Invalid = c.buildRequest(); c.outcome.Invalid != nil {
 		return
 	}
-	if c.prepare(c.request.Request) == nil {
-		// What Do returns is less than the call knows: it drops the last response where the
-		// context ended during a wait.
-		_, _ = c.client.retrier.Do(&c.request) //nolint:bodyclose // attempt has read and closed it.
+	loop := retryablehttp.Client{
+		HTTPClient: &http.Client{Transport: c, Jar: c.client.Jar, CheckRedirect: followNone},
+		RetryMax:   mostAttempts,
+		CheckRetry: c.decide,
+		Backoff:    dontWait,
 	}
-	if c.next.waiting {
-		c.stop(c.ended())
+	_, _ = loop.Do(&c.request) //nolint:bodyclose // RoundTrip has read and closed it. The call knows more than Do returns.
+	if c.decision.Retry {
+		c.end(c.contextEnded()) // before the next attempt began
 	}
-	if c.state.Next() == verdict.LookBack && !slices.ContainsFunc(c.outcome.Reasons, Reason.endsAll) {
-		c.lookBack(true)
+	if c.state.Next() == verdict.ReadBack && !c.outcome.skipsReadBack() {
+		_ = c.readBack() // There is no attempt after it that its error could keep from being made.
 	}
-	c.giveBack()
 }
 
-// prepare waits before the next attempt, and for its turn; then it reads back, if that
-// is to come first, and gets the token. The waits come before, since what is read and
-// got before a wait may be stale after it.
-func (c *call) prepare(req *http.Request) error {
-	if c.next.waiting && !sleep(c.ctx, c.next.wait) {
-		return errStop
-	}
-	c.next.waiting = false
-	if !c.awaitTurn() || c.next.owes && !c.take() {
-		return errStop
-	}
-	if c.state.Next() == verdict.LookBack {
-		if c.lookBack(false); len(c.outcome.Reasons) == 0 && c.state.Next() != verdict.Stop && !c.awaitTurn() { // the gate may have closed
-			return errStop
-		}
-	}
-	if c.state.Next() == verdict.Stop && c.outcome.Attempts > 0 || len(c.outcome.Reasons) > 0 || !c.asked && !c.askToken(c.ctx) {
-		return errStop
-	}
-	req.Header = http.Header{} // an empty one, because http.Client copies what is in it, for redirects
-	return nil
-}
+func followNone(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// attempt makes one attempt.
-func (c *call) attempt(req *http.Request) (*http.Response, error) {
-	if c.ctx.Err() != nil {
-		c.stop(c.ended())
-		return nil, errStop
-	}
-	if c.client.Jar != nil {
-		c.hide(req.Cookies())
-	}
-	c.setHeader(req)
-	c.asked, c.next.unsent = false, false
-	c.outcome.Attempts++
-	c.number.Store(int32(c.before + c.outcome.Attempts)) //nolint:gosec // There are few.
-	limit := c.op.MaxBody
-	if limit == 0 {
-		limit = maxBody
+func dontWait(time.Duration, time.Duration, int, *http.Response) time.Duration { return 0 }
+
+// RoundTrip makes one attempt. It is called by way of an http.Client, which has added the
+// cookies of its jar to the header. c has no method CloseIdleConnections, so that
+// go-retryablehttp can't close the connections of other calls when this one fails.
+func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := c.prepare(); err != nil {
+		return nil, err
 	}
 	begun := time.Now()
-	result := c.client.Sender.Do(req, limit, c.op.Rule.Repeat == verdict.NotIdempotent)
+	result := c.send(req)
 	c.record(result)
-	if c.logs(slog.LevelDebug) {
-		c.log(slog.LevelDebug, "flashback: attempt", append(c.described(), slog.Duration("duration", time.Since(begun)))...)
-	}
+	c.logAttempt(begun)
 	if result.Err != nil {
-		return nil, result.Err // net/http logs a response that comes with an error
+		return nil, result.Err // without the response: net/http logs one that comes with an error
 	}
 	return result.Response, nil
 }
 
+// prepare does all that comes before an attempt. The waits come first, since a token or a
+// read-back from before a wait would be old after it.
+func (c *call) prepare() error {
+	if err := c.wait(); err != nil {
+		return err
+	}
+	if err := c.awaitTurn(); err != nil {
+		return err
+	}
+	if c.decision.NewToken {
+		if err := c.renewToken(); err != nil {
+			return err
+		}
+	}
+	if c.state.Next() == verdict.ReadBack {
+		if err := c.readBack(); err != nil {
+			return err
+		}
+		// The read-back took time, in which another call's response may have closed the gate.
+		if err := c.awaitTurn(); err != nil {
+			return err
+		}
+	}
+	if !c.decision.NewToken {
+		if err := c.getToken(c.ctx); err != nil {
+			return err
+		}
+	}
+	if c.ctx.Err() != nil {
+		return c.end(c.contextEnded())
+	}
+	return nil
+}
+
+// wait waits as long as was decided, if it is not the gate that waits.
+func (c *call) wait() error {
+	if !c.decision.Retry || c.decision.AtGate {
+		return nil
+	}
+	timer := time.NewTimer(c.decision.Wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-c.ctx.Done():
+		return c.end(c.contextEnded())
+	}
+}
+
+// send sends the request of one attempt and reads the response.
+func (c *call) send(req *http.Request) attempt.Result {
+	if c.client.Jar != nil {
+		c.redactCookies(req.Cookies())
+	}
+	c.outcome.Attempts++
+	ctx := c.ctx
+	if !c.client.Sender.Trusted { // In a transport of this module nobody asks AttemptFrom.
+		ctx = context.WithValue(ctx, attemptKey{}, Attempt{c.op.Name, c.attempts(), c.parent != nil})
+	}
+	c.setHeader(req)
+	limit := c.op.MaxBody
+	if limit == 0 {
+		limit = maxBody
+	}
+	return c.client.Sender.Do(ctx, req, limit, c.op.Rule.Retry == verdict.NotIdempotent)
+}
+
 // record adds an attempt to what the call knows.
 func (c *call) record(r attempt.Result) {
-	c.failure, c.outcome.RetryAfter = r.Err, 0
-	c.outcome.Sent = c.outcome.Sent || r.Sent
-	if c.came = r.At; r.Response != nil {
-		if c.op.Rule.Repeat != verdict.Safe {
+	o := &c.outcome
+	o.Failure, o.RetryAfter = r.Err, 0
+	o.Sent = o.Sent || r.Sent
+	if r.Response != nil {
+		if c.op.Rule.Retry != verdict.Safe {
 			c.client.Clock.observe(r.Response.Header, r.At)
 		}
-		c.hide(r.Response.Cookies())
-		c.response = Response{Status: r.Response.StatusCode, Header: r.Response.Header, Body: r.Body, Cut: r.Err != nil}
-		c.outcome.Response = &c.response
-		c.outcome.RetryAfter = retryAfter(r.Response.Header)
+		c.redactCookies(r.Response.Cookies())
+		o.Response = &Response{Status: r.Response.StatusCode, Header: r.Response.Header, Body: r.Body, Cut: r.Err != nil, At: r.At}
+		o.RetryAfter = retryAfter(r.Response.Header)
 	}
 	var a verdict.Attempt
 	switch {
 	case r.Err == nil:
-		a = c.outcome.Response.understand(c.op, c.in).Attempt()
-		c.outcome.Found = c.outcome.Response.Found
+		a = o.Response.classify(c.op, &c.in).Attempt()
 	case r.TooLarge:
 		a = verdict.TooLarge
 	case r.Sent:
 		a = verdict.Lost
-	case r.Hopeless:
+	case r.Permanent:
 		a = verdict.Unsendable
+	default:
+		a = verdict.NotSent
 	}
 	c.state = c.state.After(a, r.Repeated)
-	switch t := c.next.throttle; {
-	case c.throttled():
-		t.Refused(c.next.pass, c.outcome.RetryAfter)
-	case t != nil && c.state.Heard():
-		t.Accepted(c.next.pass)
+	c.turn.report(c.state, c.closesGate(), o.RetryAfter)
+}
+
+// decide decides what comes after an attempt. It is the CheckRetry of go-retryablehttp.
+func (c *call) decide(_ context.Context, _ *http.Response, err error) (bool, error) {
+	if errors.Is(err, errEnded) {
+		c.decision = retry.Decision{}
+		return false, nil
+	}
+	c.decision = retry.Decide(c.client.Retry, c.facts(), rand.Float64()) //nolint:gosec // Jitter needs no secrecy.
+	switch c.decision.Stop {
+	case retry.ContextEnded:
+		c.end(c.contextEnded())
+	case retry.RetryAfterTooLong:
+		c.end(c.retryAfterTooLong())
+	case retry.DeadlineTooNear:
+		c.end(deadlineTooNear(c.decision.Wait))
+	case retry.Settled:
+	}
+	if c.decision.Retry {
+		// Each attempt has a header of its own: net/http may still read that of an attempt that
+		// was given up.
+		c.request.Header = http.Header{}
+		c.logRetry()
+	}
+	return c.decision.Retry, nil
+}
+
+func (c *call) facts() retry.Facts {
+	left := retry.NoDeadline
+	if deadline, ok := c.ctx.Deadline(); ok {
+		left = time.Until(deadline)
+	}
+	return retry.Facts{
+		Next:        c.state.NextIfNotApplied(),
+		Complete:    c.outcome.Failure == nil,
+		Attempts:    c.attempts(),
+		RetryAfter:  c.outcome.RetryAfter,
+		Canceled:    c.ctx.Err() != nil,
+		TimeLeft:    left,
+		RenewsToken: c.client.Renews && c.op.Auth == Renewed,
+		AtGate:      c.closesGate(),
+		GateWait:    c.turn.wait(),
 	}
 }
 
-// hide keeps cookies from being shown where the server echoes them, but for short ones, which
+// hidden returns what no error and no log may show. A read-back shares it with its call.
+func (c *call) hidden() *redact.Secrets {
+	if c.parent != nil {
+		return &c.parent.secrets
+	}
+	return &c.secrets
+}
+
+// attempts returns how many requests were made so far, for this call and the one that it
+// reads back for.
+func (c *call) attempts() int {
+	n := c.outcome.Attempts
+	if c.parent != nil {
+		n += c.parent.outcome.Attempts
+	}
+	return n
+}
+
+// redactCookies keeps cookies from being shown where the server echoes them. Short ones
 // may be ordinary words.
-func (c *call) hide(cookies []*http.Cookie) {
+func (c *call) redactCookies(cookies []*http.Cookie) {
 	for _, cookie := range cookies {
 		plain, err := url.QueryUnescape(cookie.Value)
 		for _, value := range []string{cookie.Value, plain} {
 			if err == nil && len(value) >= 12 {
-				c.secrets.AddToken(value)
+				c.hidden().AddToken(value)
 			}
 		}
 	}
 }
 
-// lookBack reads back what the attempts have done; last tells that no other follows.
-func (c *call) lookBack(last bool) {
-	read := &call{
-		client: c.client, ctx: c.ctx, op: c.op.ReadBack.Op, in: &Input{ID: c.in.ID, Wanted: c.in.Wanted},
-		place: place{readBack: true, before: c.outcome.Attempts}, credentials: credentials{secrets: c.secrets},
-	}
-	read.next.max = max(0, c.next.max-c.outcome.Attempts)
-	read.do()
-	found := read.outcome
-	c.outcome.Attempts += found.Attempts
-	c.outcome.Throttled += found.Throttled
-	reading := verdict.Unreadable
-	switch {
-	case read.state.Verdict() == verdict.Success && older(found.Response.Header, c.begun):
-		// It tells nothing.
-	case read.state.Verdict() == verdict.Success:
-		begun := c.client.Clock.at(c.begun, found.Response.Header, read.came)
-		reading = c.op.ReadBack.Judge(found.Found, begun, begun.Add(time.Since(c.begun)))
-	case c.notFound() && read.notFound():
-		reading = verdict.Absent
-	}
-	c.state = c.state.AfterReadBack(reading)
-	switch reading {
-	case verdict.Done:
-		c.outcome.Response, c.outcome.Found, c.failure = found.Response, found.Found, nil
-	case verdict.Unreadable:
-		if !last && c.state.Next() == verdict.TryAgain && !slices.ContainsFunc(found.Reasons, Reason.endsAll) {
-			break // to repeat the request is harmless
-		}
-		c.stop(Reason{Why: ReadBackFailed, Text: "the read-back told nothing: " + read.told()})
-		for _, reason := range found.Reasons {
-			if reason.Why != RateLimited { // which is about the read
-				c.stop(reason)
-			}
-		}
-		c.outcome.RetryAfter = max(c.outcome.RetryAfter, found.RetryAfter)
-	case verdict.Other:
-		c.stop(Reason{Why: ReadBackFailed, Text: "the read-back found something else in its place"})
-	case verdict.Unread, verdict.NotDone, verdict.Absent:
-	}
+// end adds a reason why the call ends.
+func (c *call) end(r Reason) error {
+	c.outcome.Reasons = append(c.outcome.Reasons, r)
+	return errEnded
 }
 
-func (c *call) notFound() bool {
-	return c.failure == nil && c.outcome.Response != nil && c.outcome.Response.Status == http.StatusNotFound
-}
-
-// told says what came of a read-back.
-func (c *call) told() string {
-	switch {
-	case c.failure != nil:
-		return kept(c.secrets, c.failure.Error(), maxKept)
-	case c.outcome.Response != nil:
-		return fmt.Sprintf("HTTP %d %s", c.outcome.Response.Status, kept(c.secrets, c.outcome.Response.Message, maxKept))
-	}
-	return "it was not sent"
-}
-
-// refused is the key of the token that was refused, in the context of a source.
-type refused struct{}
-
-// RefusedToken is the token that a 401 refused, in the context that a source of
-// tokens is then asked with; else it is "".
-func RefusedToken(ctx context.Context) string {
-	if ctx == nil {
-		return ""
-	}
-	token, _ := ctx.Value(refused{}).(string)
-	return token
-}
-
-// askToken asks for the token of the next attempt.
-func (c *call) askToken(ctx context.Context) bool {
-	if c.op.Auth == Anonymous {
-		return true
-	}
-	token, err := c.client.Token(ctx)
-	if err != nil {
-		if c.ctx.Err() != nil {
-			c.stop(c.ended()) // the source need not say so
-		}
-		c.stop(c.foreign(NoToken, attempt.Real(err)))
-		return false
-	}
-	c.token, c.asked = token, true
-	c.secrets.AddToken(token)
-	return true
-}
-
-func (c *call) stop(r Reason) { c.outcome.Reasons = append(c.outcome.Reasons, r) }
-
-// finish makes the outcome, with nothing in it that is secret.
-func (c *call) finish() Outcome {
+// finish returns the outcome, with nothing in it that is secret.
+func (c *call) finish() *Outcome {
 	o := &c.outcome
 	o.Verdict = c.state.Verdict()
-	r := o.Response
-	switch o.Verdict {
+	switch r := o.Response; o.Verdict {
 	case verdict.Success, verdict.Recovered:
-		r.Message = kept(c.secrets, r.Message, maxKept)
+		r.Message = redactTruncate(c.hidden(), r.Message, maxKept)
 		if c.in.KeepHeader {
-			r.Header = c.secrets.Header(r.Header)
+			r.Header = c.hidden().Header(r.Header)
 		}
 	case verdict.Failure, verdict.Unknown:
 		if r != nil {
-			r.redact(c.op, c.secrets)
+			r.redact(c.op, c.hidden())
 		}
-		if c.failure != nil && !c.ofContext(c.failure) {
-			c.stop(c.foreign(NetworkFailed, c.failure))
+		if o.Failure != nil && !c.isContextError(o.Failure) {
+			c.end(c.opaque(NetworkFailed, o.Failure))
 		}
 		if o.Attempts > 0 {
-			o.URL = visible(c.request.URL)
+			o.URL = withoutQueryValues(c.request.URL)
 		}
 	}
-	if o.Verdict == verdict.Recovered {
-		c.log(slog.LevelInfo, "flashback: recovered", slog.String("message", r.Message))
-	}
-	if c.logs(slog.LevelDebug) {
-		c.log(slog.LevelDebug, "flashback: call", append(c.described(), slog.Duration("duration", time.Since(c.begun)))...)
-	}
-	return *o
-}
-
-func (c *call) log(level slog.Level, msg string, attrs ...slog.Attr) {
-	c.client.LogCall(c.ctx, level, msg, c.op.Name, c.in.ID, c.before+c.outcome.Attempts, attrs...)
-}
-
-func (c *call) logs(level slog.Level) bool {
-	return c.client.Log != nil && c.client.Log.Enabled(c.ctx, level)
-}
-
-// described are the attributes of what came of the last attempt.
-func (c *call) described() []slog.Attr {
-	switch r := c.outcome.Response; {
-	case c.failure != nil:
-		return []slog.Attr{slog.String("error", kept(c.secrets, c.failure.Error(), maxLogged))}
-	case r != nil:
-		attrs := []slog.Attr{slog.Int("status", r.Status)}
-		if id := RequestID(r.Header); id != "" {
-			attrs = append(attrs, slog.String("request_id", kept(c.secrets, id, maxLogged)))
-		}
-		return attrs
-	}
-	return nil // nothing was sent
-}
-
-// LogCall logs a record about a call.
-func (c *Client) LogCall(ctx context.Context, level slog.Level, msg, op, id string, attempts int, attrs ...slog.Attr) {
-	if c.Log == nil {
-		return
-	}
-	c.Log.LogAttrs(ctx, level, msg, append([]slog.Attr{
-		slog.String("op", op), slog.String("id", id), slog.Int("attempts", attempts),
-	}, attrs...)...)
+	c.logOutcome()
+	return o
 }

@@ -3,6 +3,7 @@ package call_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -13,31 +14,33 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/flashbacknetwork/flashback-go/internal/budget"
 	"github.com/flashbacknetwork/flashback-go/internal/call"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// readBack is an operation that reads back after any ambiguous attempt, and what it was
-// asked to judge.
+// readBack is an operation that reads back, and what its read-back finds, whatever the
+// response is.
 type readBack struct {
-	call.Op
-
-	begun []time.Time
+	op      call.Op
+	finding call.Finding
 }
 
-// newReadBack makes one that finds a reading, whatever the response to the read-back is.
-func newReadBack(repeat verdict.Repeat, when verdict.When, found verdict.Reading) *readBack {
-	op := &readBack{Op: change}
-	op.Rule = verdict.Rule{Repeat: repeat, ReadBack: when}
-	op.ReadBack = &call.ReadBack{
-		Op: &call.Op{Name: "see", Method: http.MethodGet, Path: "/things/{id}"},
-		Judge: func(_ any, begun, _ time.Time) verdict.Reading {
-			op.begun = append(op.begun, begun)
-			return found
-		},
-	}
-	return op
+func newReadBack(rule verdict.Retry, policy verdict.ReadBackPolicy, found verdict.Reading) *readBack {
+	r := &readBack{op: change, finding: call.Finding{Reading: found}}
+	r.op.Rule = verdict.Rule{Retry: rule, ReadBack: policy}
+	return r
+}
+
+func (r *readBack) ReadBack() call.ReadBack {
+	return call.ReadBack{Op: &see, Path: "/things/1", Read: func([]byte) (call.Finding, error) { return r.finding, nil }}
+}
+
+var see = call.Op{Name: "see", Method: http.MethodGet}
+
+func (r *readBack) do(ctx context.Context, c *call.Client, in call.Input) *call.Outcome {
+	in.ID, in.Path = "1", "/things/1"
+	in.ReadBacker = r
+	return c.Do(ctx, &r.op, in)
 }
 
 // answers plays one exchange for reads and one for all others.
@@ -62,25 +65,25 @@ func TestACopyFromACacheIsBelievedOnlyIfItIsYoungerThanTheCall(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		age    string
-		repeat verdict.Repeat
-		when   verdict.When
+		repeat verdict.Retry
+		when   verdict.ReadBackPolicy
 		first  exchange
 		want   verdict.Verdict
 	}{
-		{"no age", "", verdict.NotIdempotent, verdict.Ambiguous, lost, verdict.Recovered},
-		{"an age of nothing", "0", verdict.NotIdempotent, verdict.Ambiguous, lost, verdict.Recovered},
-		{"an age of nothing, at once", "0", verdict.Idempotent, verdict.AfterRefusal, says(404), verdict.Recovered},
-		{"perhaps older, since it is cut to seconds", "10", verdict.NotIdempotent, verdict.Ambiguous, slow, verdict.Unknown},
-		{"younger than the call", "9", verdict.NotIdempotent, verdict.Ambiguous, slow, verdict.Recovered},
-		{"older, and not idempotent", "60", verdict.NotIdempotent, verdict.Ambiguous, lost, verdict.Unknown},
-		{"older, and refused", "60", verdict.Idempotent, verdict.AfterRefusal, says(404), verdict.Unknown},
+		{"no age", "", verdict.NotIdempotent, verdict.WhenAmbiguous, lost, verdict.Recovered},
+		{"an age of nothing", "0", verdict.NotIdempotent, verdict.WhenAmbiguous, lost, verdict.Recovered},
+		{"an age of nothing, at once", "0", verdict.Idempotent, verdict.WhenAmbiguousOrRefused, says(404), verdict.Recovered},
+		{"perhaps older, since it is cut to seconds", "10", verdict.NotIdempotent, verdict.WhenAmbiguous, slow, verdict.Unknown},
+		{"younger than the call", "9", verdict.NotIdempotent, verdict.WhenAmbiguous, slow, verdict.Recovered},
+		{"older, and not idempotent", "60", verdict.NotIdempotent, verdict.WhenAmbiguous, lost, verdict.Unknown},
+		{"older, and refused", "60", verdict.Idempotent, verdict.WhenAmbiguousOrRefused, says(404), verdict.Unknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				op := newReadBack(tt.repeat, tt.when, verdict.Done)
 				c, s := newClient(answers(says(200, "Age", tt.age), tt.first))
-				got := do(t.Context(), c, &op.Op)
+				got := op.do(t.Context(), c, call.Input{})
 				assert.Equal(t, tt.want, got.Verdict)
 				assert.Len(t, s.at, 2)
 			})
@@ -89,9 +92,9 @@ func TestACopyFromACacheIsBelievedOnlyIfItIsYoungerThanTheCall(t *testing.T) {
 	t.Run("older, and idempotent: it is repeated", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			op := newReadBack(verdict.Idempotent, verdict.Ambiguous, verdict.Done)
+			op := newReadBack(verdict.Idempotent, verdict.WhenAmbiguous, verdict.Done)
 			c, s := newClient(lost, says(200, "Age", "60"), says(200))
-			got := do(t.Context(), c, &op.Op)
+			got := op.do(t.Context(), c, call.Input{})
 			assert.Equal(t, verdict.Success, got.Verdict)
 			assert.Len(t, s.at, 3)
 		})
@@ -115,11 +118,14 @@ func TestAReadBackIsJudgedByTheServersLaterClock(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				op := newReadBack(verdict.Idempotent, verdict.AfterRefusal, verdict.Done)
-				c, s := newClient(answers(says(200, "Date", tt.check), says(404, "Date", tt.call)))
-				assert.Equal(t, verdict.Recovered, do(t.Context(), c, &op.Op).Verdict)
-				require.Len(t, op.begun, 1)
-				assert.Equal(t, tt.want, op.begun[0].Sub(s.begun))
+				op := newReadBack(verdict.Idempotent, verdict.WhenAmbiguousOrRefused, verdict.Done)
+				for since, want := range map[time.Duration]verdict.Verdict{
+					tt.want: verdict.Recovered, tt.want - 3*time.Second: verdict.Failure, tt.want + 3*time.Second: verdict.Unknown,
+				} {
+					c, s := newClient(answers(says(200, "Date", tt.check), says(404, "Date", tt.call)))
+					op.finding.Since = s.begun.Add(since)
+					assert.Equal(t, want, op.do(t.Context(), c, call.Input{}).Verdict, "%v", since)
+				}
 			})
 		})
 	}
@@ -143,24 +149,24 @@ func TestWhatAReadBackToldIsTold(t *testing.T) {
 		want  string
 	}{
 		{"something else in its place", verdict.Other, says(200), "something else"},
-		{"a refusal", verdict.Done, refuses("not yours"), "HTTP 403 not yours"},
-		{"a refusal that shows the password", verdict.Done, refuses("not " + password), "HTTP 403 not [redacted]"},
+		{"a refusal", verdict.Done, refuses("not yours"), "HTTP 403: not yours"},
+		{"a refusal that shows the password", verdict.Done, refuses("not " + password), "HTTP 403: not [redacted]"},
 		{"a failure", verdict.Done, fails("no route"), "no route"},
 		{"a failure that shows the token", verdict.Done, fails("no " + token), "no [redacted]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				op := newReadBack(verdict.NotIdempotent, verdict.Ambiguous, tt.found)
+				op := newReadBack(verdict.NotIdempotent, verdict.WhenAmbiguous, tt.found)
 				c, _ := newClient(answers(tt.read, lost))
 				c.Token = func(context.Context) (string, error) { return token, nil }
-				got := c.Do(t.Context(), &op.Op, &call.Input{ID: "1", Password: password})
+				got := op.do(t.Context(), c, call.Input{Password: password})
 				assert.Equal(t, verdict.Unknown, got.Verdict)
-				require.Contains(t, why(&got), call.ReadBackFailed)
-				assert.Contains(t, got.Reasons[0].Text, tt.want)
-				for _, r := range got.Reasons {
-					assert.NotContains(t, r.Text, token)
-					assert.NotContains(t, r.Text, password)
+				require.Len(t, got.ReadBacks, 1)
+				assert.Contains(t, got.ReadBacks[0], tt.want)
+				for _, text := range append(got.ReadBacks, fmt.Sprint(got.Reasons)) {
+					assert.NotContains(t, text, token)
+					assert.NotContains(t, text, password)
 				}
 			})
 		})
@@ -170,9 +176,9 @@ func TestWhatAReadBackToldIsTold(t *testing.T) {
 func TestTheWaitsOfAReadBackCount(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		op := newReadBack(verdict.NotIdempotent, verdict.Ambiguous, verdict.Done)
+		op := newReadBack(verdict.NotIdempotent, verdict.WhenAmbiguous, verdict.Done)
 		c, _ := newClient(lost, says(429, "Retry-After", "10"), says(200))
-		got := do(t.Context(), c, &op.Op)
+		got := op.do(t.Context(), c, call.Input{})
 		assert.Equal(t, verdict.Recovered, got.Verdict)
 		assert.Equal(t, 3, got.Attempts)
 		assert.GreaterOrEqual(t, got.Throttled, 10*time.Second)
@@ -182,29 +188,14 @@ func TestTheWaitsOfAReadBackCount(t *testing.T) {
 func TestARateLimitOfReadsIsNotTheCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		op := newReadBack(verdict.NotIdempotent, verdict.Ambiguous, verdict.Done)
+		op := newReadBack(verdict.NotIdempotent, verdict.WhenAmbiguous, verdict.Done)
 		c, s := newClient(says(429, "Retry-After", "3600"), lost)
-		do(t.Context(), c, op.ReadBack.Op)
-		got := do(t.Context(), c, &op.Op)
+		do(t.Context(), c, &see)
+		got := op.do(t.Context(), c, call.Input{})
 		assert.Equal(t, verdict.Unknown, got.Verdict)
-		assert.Contains(t, why(&got), call.ReadBackFailed)
-		assert.NotContains(t, why(&got), call.RateLimited)
+		assert.Equal(t, []string{"was not sent"}, got.ReadBacks)
+		assert.NotContains(t, why(got), call.RateLimited)
 		assert.Len(t, s.at, 2)
-	})
-}
-
-func TestAReadBackGivesNothingBack(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		op := newReadBack(verdict.Idempotent, verdict.AfterRefusal, verdict.NotDone)
-		c, s := newClient(answers(says(200), says(404)))
-		c.Budget = budget.New(1)
-		require.True(t, c.Budget.Take())
-		for range 9 { // a tenth for each
-			assert.Equal(t, verdict.Failure, do(t.Context(), c, &op.Op).Verdict)
-		}
-		assert.Len(t, s.at, 18)
-		assert.False(t, c.Budget.Take())
 	})
 }
 
@@ -212,7 +203,7 @@ func TestARetryAfterIsTheLastResponses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, s := newClient(says(503, "Retry-After", "7"), lost)
-		c.Throttles, c.Retry.Max = nil, 2
+		c.Throttles, c.Retry.MaxRetries = nil, 2
 		got := do(t.Context(), c, &change)
 		require.Len(t, s.at, 3)
 		assert.LessOrEqual(t, s.at[2]-s.at[1], time.Second, "a backoff")
@@ -234,8 +225,8 @@ func TestABodyCanBeSentAgainByTheTransport(t *testing.T) {
 		sent, err := io.ReadAll(body)
 		return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"success":true,"message":` + string(sent) + `}`))}, err
 	})
-	c.Retry.Max = 0
-	got := c.Do(t.Context(), &op, &call.Input{ID: "1", Body: []byte(`"again"`)})
+	c.Retry.MaxRetries = 0
+	got := c.Do(t.Context(), &op, call.Input{ID: "1", Path: "/things/1", Body: []byte(`"again"`)})
 	require.Equal(t, verdict.Success, got.Verdict)
 	assert.Equal(t, "again", got.Response.Message)
 }

@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
-	"github.com/flashbacknetwork/flashback-go/internal/budget"
 	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/retry"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
 var (
-	change = call.Op{Name: "change", Method: http.MethodPost, Path: "/things/{id}", Rule: verdict.Rule{Repeat: verdict.Idempotent}}
-	remove = call.Op{Name: "remove", Method: http.MethodDelete, Path: "/things/{id}", Rule: verdict.Rule{Repeat: verdict.Idempotent}}
+	change = call.Op{Name: "change", Method: http.MethodPost, Rule: verdict.Rule{Retry: verdict.Idempotent}}
+	remove = call.Op{Name: "remove", Method: http.MethodDelete, Rule: verdict.Rule{Retry: verdict.Idempotent}}
 )
 
 // exchange is what comes of an attempt.
@@ -71,17 +71,15 @@ func newClient(exchanges ...exchange) (*call.Client, *server) {
 		BaseURL:   url.URL{Scheme: "https", Host: "h.example"},
 		Sender:    attempt.Sender{Transport: s, Timeout: 30 * time.Second},
 		Token:     func(context.Context) (string, error) { return "token-1", nil },
-		Retry:     call.Retry{Max: 4, Base: time.Second, Limit: time.Second, MaxRetryAfter: time.Minute},
-		Budget:    budget.New(100),
+		Retry:     retry.Policy{MaxRetries: 4, Base: time.Second, Limit: time.Second, MaxRetryAfter: time.Minute},
 		Throttles: new(call.Throttles),
 		Clock:     new(call.Clock),
 	}
-	c.Init()
 	return c, s
 }
 
-func do(ctx context.Context, c *call.Client, op *call.Op) call.Outcome {
-	return c.Do(ctx, op, &call.Input{ID: "1"})
+func do(ctx context.Context, c *call.Client, op *call.Op) *call.Outcome {
+	return c.Do(ctx, op, call.Input{ID: "1", Path: "/things/1"})
 }
 
 // why are the kinds of an outcome's reasons.

@@ -43,13 +43,13 @@ func (c *Clock) at(t time.Time, readBack http.Header, came time.Time) time.Time 
 	return t.Add(ahead)
 }
 
-// older tells whether a response may have been in a cache already at a time: an Age is
-// cut to whole seconds. One that can't be read may be any.
-func older(h http.Header, than time.Time) bool {
+// olderThan tells whether a response may have been in a cache before a time. An Age is cut
+// to whole seconds; one that can't be read may be any.
+func olderThan(t time.Time, h http.Header) bool {
 	age := h.Get("Age")
 	if age == "" {
 		return false
 	}
 	seconds, err := strconv.ParseUint(age, 10, 31)
-	return err != nil || seconds > 0 && time.Duration(seconds+1)*time.Second > time.Since(than)
+	return err != nil || seconds > 0 && time.Duration(seconds+1)*time.Second > time.Since(t)
 }

@@ -6,64 +6,83 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// Op is an operation: an endpoint, and what is known about repeating it.
+// Op is an operation: one endpoint of the API, and what is known about retrying it.
 type Op struct {
 	Name   string // in errors and logs
 	Method string
-	Path   string // escaped; {id} stands for the ID
+	Query  string // encoded
 	Rule   verdict.Rule
 	Auth   Auth
 
-	// AlreadySo is the documented message of a 400 that says that it is so already.
-	AlreadySo string
-	// Documented are all documented messages of a 400, and what they are to errors.Is.
-	Documented map[string]error
-	Query      string // encoded
-	// Read reads what the call is for from a body that is valid JSON. Its error says what
-	// is missing, which fails the call if it is required. A [MisfitError] says that the
-	// response is the server's all the same, so that another attempt would not help.
-	Read     func(body []byte, in *Input) (any, error)
-	Required bool // but in a 204, if that may be Empty
-	Empty    bool
-	// MaxBody is how many bytes of a response's body are read; 0 is 1 MiB.
+	// Documented are the documented messages of a 400.
+	Documented []Message
+	// Required says that a success must have what the operation reads. AllowEmpty says that
+	// a 204 is a success even so.
+	Required, AllowEmpty bool
+	// MaxBody is how many bytes of a response's body are read; 0 stands for 1 MiB.
 	MaxBody int64
-	// Grants says that a success has new tokens in it: no body but that of a refusal is shown.
+	// Grants says that a success has tokens in it. So no body is shown but that of a refusal.
 	Grants bool
-
-	// ReadBack settles what the rule has settled by a read-back.
-	ReadBack *ReadBack
 }
 
-// MisfitError is the error of a body that is what the operation reads, but not what was
-// asked for.
-type MisfitError struct{ What string }
-
-func (e MisfitError) Error() string { return e.What }
+// Message is a documented message of a 400.
+type Message struct {
+	Text string
+	Kind error // what the error of the call matches
+	// AlreadySo says that by this message the server refuses what is so already.
+	AlreadySo bool
+}
 
 // Auth is the Authorization that a request carries.
 type Auth uint8
 
 // The kinds of authorization.
 const (
-	Renewed   Auth = iota // a token, and another one after a 401
-	Fixed                 // a token; a 401 may be about the body
+	Renewed   Auth = iota // an access token, and another one after a 401
+	Fixed                 // an access token; a 401 may be about the body
 	Anonymous             // none
 )
 
-// ReadBack is a read that tells whether an operation was applied.
-type ReadBack struct {
-	Op *Op
-	// Judge judges what Op has read: begun is when the call began, and now is when it was
-	// read, by the server's clock.
-	Judge func(found any, begun, now time.Time) verdict.Reading
-}
-
-// Input is what the caller gives to a call.
+// Input is what one call is given beside its operation.
 type Input struct {
-	ID       string
+	ID       string // in errors and logs
+	Path     string // escaped
 	Body     []byte // JSON; nil for none
-	Password string // in the body: a secret
-	Wanted   any    // what the body asks for, or what to decode into, for Read and the read-back
+	Password string // a secret in the body
 
-	KeepHeader bool // that of a success too
+	// Read reads what the call is for from the body of a response that may be a success. It
+	// is called for each attempt anew. Its error says what the body lacks. A [MismatchError]
+	// says that the response is the server's all the same, so that a retry would not help.
+	// A nil Read reads nothing.
+	Read func(body []byte) error
+	// ReadBacker is asked for the read that settles ambiguous attempts, where the operation's
+	// rule has one.
+	ReadBacker ReadBacker
+
+	KeepHeader bool // the header of a success is asked for
 }
+
+// ReadBacker has a read that settles the ambiguous attempts of a call.
+type ReadBacker interface{ ReadBack() ReadBack }
+
+// ReadBack is a read that finds out whether an operation was applied.
+type ReadBack struct {
+	Op   *Op
+	Path string
+	// Read reads what the body of a success of Op shows. Its error says what the body lacks.
+	Read func(body []byte) (Finding, error)
+}
+
+// Finding is what a read-back has found.
+type Finding struct {
+	Reading verdict.Reading
+	// Since is since when the server has been in the state that was found, by its own clock.
+	// The zero time stands for a state that says nothing about that.
+	Since time.Time
+}
+
+// MismatchError is the error of a body that has the form that was expected, and other
+// content than was asked for.
+type MismatchError struct{ What string }
+
+func (e MismatchError) Error() string { return e.What }

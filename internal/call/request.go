@@ -1,64 +1,79 @@
 package call
 
 import (
-	"context"
 	"net/http"
 	"net/url"
-	"strings"
 )
 
-// newRequest builds the request of a call, all but its header, which is made anew
-// for each attempt.
-func (c *call) newRequest(ctx context.Context) error {
-	u := &c.url
-	*u = c.client.BaseURL
-	escaped := strings.Replace(c.op.Path, "{id}", url.PathEscape(c.in.ID), 1)
-	plain, err := url.PathUnescape(escaped)
+// buildRequest builds the request of a call. Its header is made anew for each attempt.
+func (c *call) buildRequest() error {
+	u, err := c.url()
 	if err != nil {
 		return err
-	}
-	if plain != escaped || u.RawPath != "" {
-		u.RawPath = u.EscapedPath() + escaped
-	}
-	u.Path += plain
-	u.RawQuery = c.op.Query
-	if u.RawQuery != "" {
-		c.secrets.AddPassword("?" + u.RawQuery) // as a transport's error has it
-		for _, values := range u.Query() {
-			for _, value := range values {
-				c.secrets.AddToken(value) // it may be secret, if it is as long as one
-			}
-		}
 	}
 	c.request.Request = (&http.Request{
 		Method:     c.op.Method,
 		URL:        u,
 		Host:       u.Host,
+		Header:     http.Header{},
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
 		ProtoMinor: 1,
-	}).WithContext(ctx)
+	}).WithContext(c.ctx)
 	if c.in.Body == nil {
 		return nil
 	}
-	return c.request.SetBody(c.in.Body) // with GetBody: net/http needs it where a connection turns out to be closed
+	// SetBody sets GetBody too, which net/http needs to use another connection in place of one
+	// that turns out to be closed.
+	return c.request.SetBody(c.in.Body)
 }
 
-// setHeader completes a header that is one attempt's alone: the token may differ
-// from attempt to attempt, and net/http may still be reading that of an attempt
-// that was given up.
+func (c *call) url() (*url.URL, error) {
+	path, err := url.PathUnescape(c.in.Path)
+	if err != nil {
+		return nil, err
+	}
+	u := c.client.BaseURL
+	if path != c.in.Path || u.RawPath != "" {
+		u.RawPath = u.EscapedPath() + c.in.Path
+	}
+	u.Path += path
+	u.RawQuery = c.op.Query
+	if u.RawQuery != "" {
+		c.hidden().AddPassword("?" + u.RawQuery) // as it stands in the error of a transport
+		for _, values := range u.Query() {
+			for _, value := range values {
+				c.hidden().AddToken(value) // A value that is as long as a token may be secret.
+			}
+		}
+	}
+	return &u, nil
+}
+
+// setHeader completes the header of one attempt, in which http.Client has put cookies.
 func (c *call) setHeader(req *http.Request) {
 	h := req.Header
-	values := [...]string{"application/json", c.client.bearer(c.token), c.client.UserAgent, "no-cache"} // one allocation for all
-	h["Accept"] = values[0:1:1]
+	h["Accept"] = []string{"application/json"}
+	h["User-Agent"] = []string{c.client.UserAgent}
 	if c.op.Auth != Anonymous {
-		h["Authorization"] = values[1:2:2]
+		h["Authorization"] = []string{"Bearer " + c.token}
 	}
-	h["User-Agent"] = values[2:3:3]
-	if c.readBack {
-		h["Cache-Control"] = values[3:4:4]
+	if c.parent != nil {
+		h["Cache-Control"] = []string{"no-cache"}
 	}
 	if req.ContentLength > 0 {
-		h["Content-Type"] = values[0:1:1]
+		h["Content-Type"] = []string{"application/json"}
 	}
+}
+
+// withoutQueryValues returns a URL without the values of its query, which may be secret.
+func withoutQueryValues(u *url.URL) string {
+	shown := *u
+	if query := shown.Query(); len(query) > 0 {
+		for key := range query {
+			query[key] = []string{""}
+		}
+		shown.RawQuery = query.Encode()
+	}
+	return shown.String()
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/retry"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
@@ -23,7 +24,7 @@ func TestABackoffDoublesUpToItsLimitAndIsShortenedByAtMostAHalf(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, s := newClient(says(500))
-		c.Retry = call.Retry{Max: 8, Base: 250 * time.Millisecond, Limit: 7 * time.Second, MaxRetryAfter: time.Minute}
+		c.Retry = retry.Policy{MaxRetries: 8, Base: 250 * time.Millisecond, Limit: 7 * time.Second, MaxRetryAfter: time.Minute}
 		got := do(t.Context(), c, &change)
 		assert.Equal(t, verdict.Unknown, got.Verdict)
 		require.Len(t, s.at, 9)
@@ -41,7 +42,7 @@ func TestABackoffDoesNotOverflow(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Hour)
 		defer cancel()
 		c, s := newClient(says(500))
-		c.Retry = call.Retry{Max: 1000, Base: time.Hour, Limit: math.MaxInt64}
+		c.Retry = retry.Policy{MaxRetries: 1000, Base: time.Hour, Limit: math.MaxInt64}
 		do(ctx, c, &change)
 		assert.Less(t, len(s.at), 10)
 	})
@@ -161,7 +162,7 @@ func TestARetryAfterOverTheCapEndsTheCallAtOnce(t *testing.T) {
 					got := do(t.Context(), c, &change)
 					assert.Zero(t, time.Since(s.begun))
 					assert.Equal(t, verdict.Failure, got.Verdict)
-					assert.Equal(t, []call.Why{call.WaitTooLong}, why(&got))
+					assert.Equal(t, []call.Why{call.WaitTooLong}, why(got))
 					assert.Equal(t, tt.want, got.RetryAfter)
 					assert.Equal(t, 1, got.Attempts)
 					assert.Equal(t, "it is so", got.Response.Message)
@@ -217,7 +218,7 @@ func TestAWaitThatWouldOutlastTheDeadlineIsNotBegun(t *testing.T) {
 							return
 						}
 						assert.Zero(t, time.Since(s.begun))
-						assert.Contains(t, why(&got), call.DeadlineNear)
+						assert.Contains(t, why(got), call.DeadlineNear)
 						assert.Equal(t, status, got.Response.Status)
 						assert.Equal(t, 30*time.Second, got.RetryAfter)
 						assert.Equal(t, 1, got.Attempts)
@@ -234,7 +235,7 @@ func TestAWaitThatWouldOutlastTheDeadlineIsNotBegun(t *testing.T) {
 			defer cancel()
 			got := do(ctx, c, &change)
 			assert.Zero(t, time.Since(s.begun))
-			assert.Equal(t, []call.Why{call.DeadlineNear}, why(&got))
+			assert.Equal(t, []call.Why{call.DeadlineNear}, why(got))
 		})
 	})
 }
@@ -249,7 +250,7 @@ func TestAContextThatEndsDuringAWaitKeepsTheLastResponse(t *testing.T) {
 			time.AfterFunc(time.Millisecond, func() { cancel(cause) })
 			got := do(ctx, c, &change)
 			assert.Equal(t, time.Millisecond, time.Since(s.begun))
-			require.Equal(t, []call.Why{call.ContextEnded}, why(&got), "%d", status)
+			require.Equal(t, []call.Why{call.ContextEnded}, why(got), "%d", status)
 			require.ErrorIs(t, got.Reasons[0].Err, context.Canceled)
 			assert.Equal(t, cause, got.Reasons[0].Cause)
 			assert.Equal(t, "context canceled: the operator said so", got.Reasons[0].Text)
@@ -271,7 +272,7 @@ func TestAnEndedContextSendsNothing(t *testing.T) {
 			c.Throttles = nil
 		}
 		got := do(ctx, c, &change)
-		require.Equal(t, []call.Why{call.ContextEnded}, why(&got))
+		require.Equal(t, []call.Why{call.ContextEnded}, why(got))
 		require.NoError(t, got.Reasons[0].Cause)
 		assert.Equal(t, verdict.Failure, got.Verdict)
 		assert.Zero(t, got.Attempts)
@@ -289,7 +290,7 @@ func TestAContextThatEndsDuringAWaitAsksForNoToken(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
 		got := do(ctx, c, &change)
-		assert.Equal(t, []call.Why{call.ContextEnded, call.NetworkFailed}, why(&got))
+		assert.Equal(t, []call.Why{call.ContextEnded, call.NetworkFailed}, why(got))
 		assert.Equal(t, 1, asked)
 	})
 }
@@ -303,7 +304,7 @@ func TestACauseIsRedacted(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Millisecond, func() { cancel(errors.New("no more of " + token)) })
 		got := do(ctx, c, &change)
-		require.Equal(t, []call.Why{call.ContextEnded}, why(&got))
+		require.Equal(t, []call.Why{call.ContextEnded}, why(got))
 		assert.Equal(t, "context canceled: no more of [redacted]", got.Reasons[0].Text)
 	})
 }
@@ -316,7 +317,7 @@ func TestAContextThatEndsDuringAnAttemptIsTheReason(t *testing.T) {
 		defer cancel()
 		got := do(ctx, c, &change)
 		assert.Equal(t, 5*time.Second, time.Since(s.begun))
-		require.Equal(t, []call.Why{call.ContextEnded}, why(&got))
+		require.Equal(t, []call.Why{call.ContextEnded}, why(got))
 		require.ErrorIs(t, got.Reasons[0].Err, context.DeadlineExceeded)
 		assert.Equal(t, verdict.Unknown, got.Verdict)
 		assert.Equal(t, 500, got.Response.Status)
@@ -336,7 +337,7 @@ func TestADeadlineThatTheConnectionNoticesFirstIsTheCallers(t *testing.T) {
 	})
 	c.Throttles = nil
 	got := do(late{t.Context()}, c, &change)
-	require.Contains(t, why(&got), call.ContextEnded)
+	require.Contains(t, why(got), call.ContextEnded)
 	require.ErrorIs(t, got.Reasons[0].Err, context.DeadlineExceeded)
 	assert.Equal(t, verdict.Unknown, got.Verdict)
 }
@@ -346,7 +347,7 @@ func TestADeadlineThatPassesWithAResponseIsTheReason(t *testing.T) {
 	c, s := newClient(says(500))
 	c.Throttles = nil
 	got := do(late{t.Context()}, c, &change)
-	assert.Equal(t, []call.Why{call.ContextEnded}, why(&got))
+	assert.Equal(t, []call.Why{call.ContextEnded}, why(got))
 	assert.Len(t, s.at, 1)
 }
 
@@ -354,12 +355,12 @@ func TestAContextThatEndsWhatIsNotRepeatedIsTheReason(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		op := change
-		op.Rule.Repeat = verdict.NotIdempotent
+		op.Rule.Retry = verdict.NotIdempotent
 		c, _ := newClient(hang)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		got := do(ctx, c, &op)
-		assert.Equal(t, []call.Why{call.ContextEnded}, why(&got))
+		assert.Equal(t, []call.Why{call.ContextEnded}, why(got))
 		assert.Equal(t, verdict.Unknown, got.Verdict)
 	})
 }
@@ -368,10 +369,10 @@ func TestATimeoutOfAnAttemptIsNotTheCallersDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, s := newClient(hang)
-		c.Retry = call.Retry{Max: 1}
+		c.Retry = retry.Policy{MaxRetries: 1}
 		got := do(t.Context(), c, &change)
 		assert.Equal(t, 2*30*time.Second, time.Since(s.begun), "each attempt has the whole of it")
-		require.Equal(t, []call.Why{call.NetworkFailed}, why(&got))
+		require.Equal(t, []call.Why{call.NetworkFailed}, why(got))
 		require.NotErrorIs(t, got.Reasons[0].Err, context.DeadlineExceeded)
 		assert.Equal(t, verdict.Unknown, got.Verdict)
 	})
@@ -391,6 +392,6 @@ func TestACauseThatCanNotBeComparedDoesNoHarm(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(uncomparable{[]int{1}}) })
 		got := do(ctx, c, &change)
-		assert.Contains(t, why(&got), call.ContextEnded)
+		assert.Contains(t, why(got), call.ContextEnded)
 	})
 }

@@ -120,6 +120,13 @@ func (t *Throttle) Wait(ctx context.Context, p *Place, most time.Duration) (Pass
 	}
 }
 
+// ClosedFor tells how long no request goes out.
+func (t *Throttle) ClosedFor() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return max(0, t.next.Sub(t.look()))
+}
+
 // Accepted tells that the response to a request was no refusal.
 func (t *Throttle) Accepted(pass Pass) {
 	t.mu.Lock()

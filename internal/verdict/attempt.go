@@ -7,55 +7,55 @@ type Attempt uint8
 
 // What can come of an attempt.
 const (
-	NotSent      Attempt = iota // it was never sent
-	Unsendable                  // it was never sent, and the reason does not heal in seconds
-	Lost                        // sent, and no complete response came
-	TooLarge                    // sent, and the response's body is larger than what is read
+	NotSent      Attempt = iota // the request was never sent
+	Unsendable                  // the request was never sent, for a reason that does not heal in seconds
+	Lost                        // the request was sent, and no complete response came
+	TooLarge                    // the response has a body that is larger than what is read
 	Succeeded                   // a 2xx that is a success
-	Lacking                     // such a 2xx, without what the operation must read
+	Incomplete                  // a 2xx that would be a success, but lacks what the operation must read
 	Accepted                    // 202
-	Denied                      // a 2xx that says "success": false
-	Garbled                     // any other 2xx
+	SuccessFalse                // a 2xx that says "success": false
+	Unrecognized                // any other 2xx
 	Moved                       // 301, 302, 303
 	Redirected                  // any other 3xx
 	Failed                      // 408, a 5xx but 501 and 505, a status outside 100-599
 	TooEarly                    // 425
 	Throttled                   // 429
 	Unauthorized                // 401
-	AlreadySo                   // the documented "it is so already"
-	BadRequest                  // a 400 that is not documented
+	AlreadySo                   // the documented 400 that says that it is so already
+	BadRequest                  // a 400 with a message that is not documented
 	NotFound                    // 404
 	Conflict                    // 409, 410
-	Refused                     // a documented 400, and every other status
-	attempts                    // how many there are
+	Refused                     // any other documented 400, and every other status
+	attempts                    // the number of attempts in this list
 )
 
-// meanings is the table of attempts.
+// meanings is the table of what each attempt means.
 var meanings = [attempts]struct {
-	applied bool // it may have been
-	again   bool // trying again may help
-	heard   bool // the server has responded, and not about an outage or a rate limit
+	applied   bool // the request may have been applied
+	retryable bool // another attempt may help
+	responded bool // the server has decided: its response is not about an outage or a rate limit
 }{
-	NotSent:      {applied: false, again: true},
-	Unsendable:   {applied: false, again: false},
-	Lost:         {applied: true, again: true},
-	TooLarge:     {applied: true, again: false},
-	Succeeded:    {applied: true, again: false, heard: true},
-	Lacking:      {applied: true, again: false, heard: true},
-	Accepted:     {applied: true, again: false, heard: true},
-	Denied:       {applied: false, again: false, heard: true},
-	Garbled:      {applied: true, again: true},
-	Moved:        {applied: true, again: false, heard: true},
-	Redirected:   {applied: false, again: false, heard: true},
-	Failed:       {applied: true, again: true},
-	TooEarly:     {applied: false, again: true},
-	Throttled:    {applied: false, again: true},
-	Unauthorized: {applied: false, again: false, heard: true}, // but see TryNewToken
-	AlreadySo:    {applied: false, again: false, heard: true},
-	BadRequest:   {applied: false, again: false, heard: true},
-	NotFound:     {applied: false, again: false, heard: true},
-	Conflict:     {applied: false, again: false, heard: true},
-	Refused:      {applied: false, again: false, heard: true},
+	NotSent:      {applied: false, retryable: true},
+	Unsendable:   {applied: false, retryable: false},
+	Lost:         {applied: true, retryable: true},
+	TooLarge:     {applied: true, retryable: false},
+	Succeeded:    {applied: true, retryable: false, responded: true},
+	Incomplete:   {applied: true, retryable: false, responded: true},
+	Accepted:     {applied: true, retryable: false, responded: true},
+	SuccessFalse: {applied: false, retryable: false, responded: true},
+	Unrecognized: {applied: true, retryable: true},
+	Moved:        {applied: true, retryable: false, responded: true},
+	Redirected:   {applied: false, retryable: false, responded: true},
+	Failed:       {applied: true, retryable: true},
+	TooEarly:     {applied: false, retryable: true},
+	Throttled:    {applied: false, retryable: true},
+	Unauthorized: {applied: false, retryable: false, responded: true}, // retried once with another token: see State.Next
+	AlreadySo:    {applied: false, retryable: false, responded: true},
+	BadRequest:   {applied: false, retryable: false, responded: true},
+	NotFound:     {applied: false, retryable: false, responded: true},
+	Conflict:     {applied: false, retryable: false, responded: true},
+	Refused:      {applied: false, retryable: false, responded: true},
 }
 
 // Body is what the body of a response says.
@@ -63,25 +63,25 @@ type Body uint8
 
 // What a body can say.
 const (
-	Nothing  Body = iota // it is no envelope
-	Envelope             // an envelope, or what the operation reads, that does not say "success": false
-	Denial               // an envelope that says "success": false
+	NoEnvelope           Body = iota
+	Envelope                  // an envelope, or what the operation reads, that does not say "success": false
+	EnvelopeSuccessFalse      // an envelope that says "success": false
 )
 
 // Response is a complete response, as far as it matters to the verdict.
 type Response struct {
-	Status    int
-	Body      Body
-	AlreadySo bool // the documented message of a 400 that says that it is so already
-	Known     bool // another documented message of a 400, which tells why it was not applied
-	Lacks     bool // what the operation must read is not in it
+	Status     int
+	Body       Body
+	AlreadySo  bool // it has the documented message of a 400 that says that it is so already
+	Documented bool // it has another documented message of a 400, which says why nothing was applied
+	Incomplete bool // it lacks what the operation must read
 }
 
-// Attempt is the meaning of a complete response.
+// Attempt returns what the response means.
 func (r Response) Attempt() Attempt {
 	switch {
-	case r.Status == http.StatusNoContent && r.Lacks:
-		return Lacking
+	case r.Status == http.StatusNoContent && r.Incomplete:
+		return Incomplete
 	case r.Status == http.StatusNoContent:
 		return Succeeded
 	case r.Status >= 200 && r.Status < 300:
@@ -105,7 +105,7 @@ func (r Response) Attempt() Attempt {
 		switch {
 		case r.AlreadySo:
 			return AlreadySo
-		case r.Known:
+		case r.Documented:
 			return Refused
 		}
 		return BadRequest
@@ -124,17 +124,17 @@ func (r Response) Attempt() Attempt {
 	return Refused
 }
 
-// success is the meaning of a 2xx but 204.
+// success returns what a 2xx other than 204 means.
 func (r Response) success() Attempt {
 	switch {
-	case r.Body == Denial:
-		return Denied
+	case r.Body == EnvelopeSuccessFalse:
+		return SuccessFalse
 	case r.Status == http.StatusAccepted:
 		return Accepted
-	case r.Body == Nothing:
-		return Garbled
-	case r.Lacks:
-		return Lacking
+	case r.Body == NoEnvelope:
+		return Unrecognized
+	case r.Incomplete:
+		return Incomplete
 	}
 	return Succeeded
 }

@@ -13,7 +13,7 @@ import (
 
 // meaning is what the rules say of one attempt, written down a second time: the server
 // may have applied the request, and trying again may help.
-type meaning struct{ applied, again bool }
+type meaning struct{ applied, retryable bool }
 
 var meanings = map[verdict.Attempt]meaning{
 	verdict.NotSent:      {false, true},
@@ -21,10 +21,10 @@ var meanings = map[verdict.Attempt]meaning{
 	verdict.Lost:         {true, true},
 	verdict.TooLarge:     {true, false},
 	verdict.Succeeded:    {true, false},
-	verdict.Lacking:      {true, false},
+	verdict.Incomplete:   {true, false},
 	verdict.Accepted:     {true, false},
-	verdict.Denied:       {false, false},
-	verdict.Garbled:      {true, true},
+	verdict.SuccessFalse: {false, false},
+	verdict.Unrecognized: {true, true},
 	verdict.Moved:        {true, false},
 	verdict.Redirected:   {false, false},
 	verdict.Failed:       {true, true},
@@ -47,18 +47,18 @@ func TestAStatusMeans(t *testing.T) {
 		want     verdict.Attempt
 	}{
 		{[]int{200, 201, 203, 205, 206, 299}, envelope, verdict.Succeeded},
-		{[]int{200, 201, 205, 299}, verdict.Response{}, verdict.Garbled},
-		{[]int{200, 201, 202, 299}, verdict.Response{Body: verdict.Denial}, verdict.Denied},
-		{[]int{200, 201, 299}, verdict.Response{Body: verdict.Envelope, Lacks: true}, verdict.Lacking},
+		{[]int{200, 201, 205, 299}, verdict.Response{}, verdict.Unrecognized},
+		{[]int{200, 201, 202, 299}, verdict.Response{Body: verdict.EnvelopeSuccessFalse}, verdict.SuccessFalse},
+		{[]int{200, 201, 299}, verdict.Response{Body: verdict.Envelope, Incomplete: true}, verdict.Incomplete},
 		{[]int{202}, verdict.Response{}, verdict.Accepted},
 		{[]int{202}, envelope, verdict.Accepted},
 		{[]int{204}, verdict.Response{}, verdict.Succeeded},
-		{[]int{204}, verdict.Response{Lacks: true}, verdict.Lacking},
+		{[]int{204}, verdict.Response{Incomplete: true}, verdict.Incomplete},
 		{[]int{301, 302, 303}, envelope, verdict.Moved},
 		{[]int{300, 304, 305, 306, 307, 308, 399}, envelope, verdict.Redirected},
 		{[]int{400}, envelope, verdict.BadRequest},
-		{[]int{400}, verdict.Response{Body: verdict.Denial, AlreadySo: true}, verdict.AlreadySo},
-		{[]int{400}, verdict.Response{Body: verdict.Denial, Known: true}, verdict.Refused},
+		{[]int{400}, verdict.Response{Body: verdict.EnvelopeSuccessFalse, AlreadySo: true}, verdict.AlreadySo},
+		{[]int{400}, verdict.Response{Body: verdict.EnvelopeSuccessFalse, Documented: true}, verdict.Refused},
 		{[]int{401}, envelope, verdict.Unauthorized},
 		{[]int{404}, envelope, verdict.NotFound},
 		{[]int{404}, verdict.Response{AlreadySo: true}, verdict.NotFound},
@@ -94,14 +94,14 @@ type node struct {
 
 var (
 	rules = func() (all []verdict.Rule) {
-		for _, repeat := range []verdict.Repeat{verdict.Safe, verdict.Idempotent, verdict.NotIdempotent} {
-			for _, when := range []verdict.When{verdict.Never, verdict.InDoubt, verdict.Ambiguous, verdict.AfterRefusal} {
-				all = append(all, verdict.Rule{Repeat: repeat, ReadBack: when})
+		for _, repeat := range []verdict.Retry{verdict.Safe, verdict.Idempotent, verdict.NotIdempotent} {
+			for _, when := range []verdict.ReadBackPolicy{verdict.Never, verdict.AfterOddResponse, verdict.WhenAmbiguous, verdict.WhenAmbiguousOrRefused} {
+				all = append(all, verdict.Rule{Retry: repeat, ReadBack: when})
 			}
 		}
 		return all
 	}()
-	readings = []verdict.Reading{verdict.Done, verdict.NotDone, verdict.Absent, verdict.Other, verdict.Unreadable}
+	readings = []verdict.Reading{verdict.Done, verdict.NotDone, verdict.Absent, verdict.Other, verdict.Inconclusive}
 )
 
 // successors are all states that can follow one that has not ended.
@@ -112,23 +112,23 @@ func successors(rule verdict.Rule, n node) (after map[string]node) {
 			for _, repeated := range []bool{false, true} {
 				next := s
 				next.begun, next.last, next.read, next.renewing = true, a, verdict.Unread, false
-				if rule.Repeat != verdict.Safe && (m.applied || repeated) {
+				if rule.Retry != verdict.Safe && (m.applied || repeated) {
 					next.mayBeApplied = true
 				}
 				after[fmt.Sprint(a, repeated)] = node{state.After(a, repeated), next}
 			}
 		}
 	}
-	if n.state.Ahead() == verdict.TryNewToken { // the token is asked for before a read-back
+	if n.state.NextIfNotApplied() == verdict.AttemptWithNewToken { // the token is asked for before a read-back
 		s := n.story
 		s.renewed, s.renewing = true, true
-		after["renewed"] = node{n.state.AfterRenewal(), s}
+		after["renewed"] = node{n.state.AfterNewToken(), s}
 	}
 	switch n.state.Next() {
-	case verdict.Stop, verdict.TryNewToken:
-	case verdict.TryAgain:
+	case verdict.Stop, verdict.AttemptWithNewToken:
+	case verdict.AttemptAgain:
 		attempt(n.state, n.story)
-	case verdict.LookBack:
+	case verdict.ReadBack:
 		for _, r := range readings {
 			s := n.story
 			s.read = r
@@ -143,7 +143,7 @@ func violation(rule verdict.Rule, n node) string {
 	s, v, next := n.story, n.state.Verdict(), n.state.Next()
 	succeeded := s.begun && s.last == verdict.Succeeded
 	proven := s.read == verdict.Done || s.mayBeApplied && s.last == verdict.AlreadySo
-	doubt := s.mayBeApplied || s.read == verdict.Other || s.read == verdict.Unreadable
+	doubt := s.mayBeApplied || s.read == verdict.Other || s.read == verdict.Inconclusive
 	m := meanings[s.last]
 	switch {
 	case (v == verdict.Success) != succeeded:
@@ -154,41 +154,41 @@ func violation(rule verdict.Rule, n node) string {
 		return "a failure is what can't have been applied, and no other"
 	case (v == verdict.Unknown) != (!succeeded && !proven && doubt):
 		return "unknown is what may have been applied, and nothing settled"
-	case rule.Repeat == verdict.Safe && rule.ReadBack == verdict.Never && v == verdict.Unknown:
+	case rule.Retry == verdict.Safe && rule.ReadBack == verdict.Never && v == verdict.Unknown:
 		return "what is safe is never unknown"
 	case (succeeded || proven) && next != verdict.Stop:
 		return "what has succeeded is over"
 	}
-	again := next == verdict.TryAgain || next == verdict.TryNewToken
+	again := next == verdict.AttemptAgain || next == verdict.AttemptWithNewToken
 	switch {
-	case again && s.begun && !m.again && s.last != verdict.Unauthorized:
+	case again && s.begun && !m.retryable && s.last != verdict.Unauthorized:
 		return "what stands is not repeated"
-	case next == verdict.TryNewToken && (s.renewed || s.last != verdict.Unauthorized):
+	case next == verdict.AttemptWithNewToken && (s.renewed || s.last != verdict.Unauthorized):
 		return "another token is tried once, after a 401"
 	case s.renewing && next == verdict.Stop && (s.read == verdict.Unread || s.read == verdict.NotDone):
 		return "another token is tried"
-	case again && rule.Repeat == verdict.NotIdempotent && s.mayBeApplied && s.read != verdict.NotDone:
+	case again && rule.Retry == verdict.NotIdempotent && s.mayBeApplied && s.read != verdict.NotDone:
 		return "what is not idempotent is not repeated after an ambiguous attempt"
-	case again && s.mayBeApplied && rule.ReadBack >= verdict.Ambiguous && s.read != verdict.NotDone && s.read != verdict.Absent && s.read != verdict.Unreadable:
+	case again && s.mayBeApplied && rule.ReadBack >= verdict.WhenAmbiguous && s.read != verdict.NotDone && s.read != verdict.Absent && s.read != verdict.Inconclusive:
 		return "there is a read-back before it is repeated"
-	case next == verdict.LookBack && s.read != verdict.Unread:
+	case next == verdict.ReadBack && s.read != verdict.Unread:
 		return "a read-back is not repeated"
-	case next == verdict.LookBack && rule.ReadBack == verdict.Never:
+	case next == verdict.ReadBack && rule.ReadBack == verdict.Never:
 		return "there is no read-back where there is none"
-	case next == verdict.Stop && s.begun && m.again && !doubt && rule.Repeat != verdict.NotIdempotent:
+	case next == verdict.Stop && s.begun && m.retryable && !doubt && rule.Retry != verdict.NotIdempotent:
 		return "given up where it could succeed"
-	case next == verdict.Stop && s.begun && m.again && !succeeded && !proven && rule.Repeat != verdict.NotIdempotent && rule.ReadBack <= verdict.InDoubt:
+	case next == verdict.Stop && s.begun && m.retryable && !succeeded && !proven && rule.Retry != verdict.NotIdempotent && rule.ReadBack <= verdict.AfterOddResponse:
 		return "what is idempotent is repeated"
-	case next == verdict.Stop && s.begun && m.again && s.read == verdict.Unreadable && rule.Repeat != verdict.NotIdempotent:
-		return "what is idempotent is repeated after a read-back that told nothing"
-	case next != verdict.LookBack && s.begun && s.read == verdict.Unread && s.mayBeApplied && !succeeded && !proven && rule.ReadBack >= verdict.Ambiguous:
+	case next == verdict.Stop && s.begun && m.retryable && s.read == verdict.Inconclusive && rule.Retry != verdict.NotIdempotent:
+		return "what is idempotent is repeated after a read-back that was inconclusive"
+	case next != verdict.ReadBack && s.begun && s.read == verdict.Unread && s.mayBeApplied && !succeeded && !proven && rule.ReadBack >= verdict.WhenAmbiguous:
 		return "an ambiguous attempt is read back"
 	}
 	refusal := slices.Contains([]verdict.Attempt{verdict.BadRequest, verdict.NotFound, verdict.Conflict}, s.last)
 	switch {
-	case next != verdict.LookBack && s.begun && refusal && s.read == verdict.Unread && rule.ReadBack == verdict.AfterRefusal:
+	case next != verdict.ReadBack && s.begun && refusal && s.read == verdict.Unread && rule.ReadBack == verdict.WhenAmbiguousOrRefused:
 		return "a refusal that a proxy's repetition may have got is read back"
-	case next != verdict.LookBack && s.begun && s.mayBeApplied && s.read == verdict.Unread && rule.ReadBack == verdict.InDoubt &&
+	case next != verdict.ReadBack && s.begun && s.mayBeApplied && s.read == verdict.Unread && rule.ReadBack == verdict.AfterOddResponse &&
 		(s.last == verdict.BadRequest || s.last == verdict.Accepted):
 		return "a doubt is read back"
 	case n.state.Throttled() != (s.begun && s.last == verdict.Throttled):
@@ -205,7 +205,7 @@ func TestEveryReachableState(t *testing.T) {
 	for _, rule := range rules {
 		start := node{state: verdict.New(rule)}
 		require.Equal(t, verdict.Failure, start.state.Verdict(), "nothing was sent")
-		require.Equal(t, verdict.TryAgain, start.state.Next(), "the first attempt")
+		require.Equal(t, verdict.AttemptAgain, start.state.Next(), "the first attempt")
 		seen := map[node]bool{start: true}
 		for queue := []node{start}; len(queue) > 0; queue = queue[1:] {
 			n := queue[0]
@@ -227,12 +227,12 @@ func TestEveryReachableState(t *testing.T) {
 // The controls: states that the rules must be found to forbid.
 func TestTheViolationsAreFound(t *testing.T) {
 	t.Parallel()
-	rule := verdict.Rule{Repeat: verdict.NotIdempotent}
+	rule := verdict.Rule{Retry: verdict.NotIdempotent}
 	lost := verdict.New(rule).After(verdict.Lost, false)
 	for name, n := range map[string]node{
 		"a lost response that counts as a failure": {lost, story{begun: true, last: verdict.Lost}},
 		"a refusal that counts as unknown":         {verdict.New(rule).After(verdict.Refused, false), story{begun: true, mayBeApplied: true, last: verdict.Refused}},
-		"a success that is none":                   {verdict.New(rule).After(verdict.Succeeded, false), story{begun: true, last: verdict.Denied}},
+		"a success that is none":                   {verdict.New(rule).After(verdict.Succeeded, false), story{begun: true, last: verdict.SuccessFalse}},
 		"giving up":                                {lost, story{begun: true, last: verdict.NotSent}},
 		"a new token that is not used": {
 			verdict.New(rule).After(verdict.Refused, false), story{begun: true, last: verdict.Unauthorized, renewed: true, renewing: true},
@@ -242,26 +242,26 @@ func TestTheViolationsAreFound(t *testing.T) {
 	}
 }
 
-func TestTheServerWasHeard(t *testing.T) {
+func TestAServerHasRespondedIfItHasDecided(t *testing.T) {
 	t.Parallel()
-	start := verdict.New(verdict.Rule{Repeat: verdict.Idempotent, ReadBack: verdict.Ambiguous})
-	assert.False(t, start.Heard())
+	start := verdict.New(verdict.Rule{Retry: verdict.Idempotent, ReadBack: verdict.WhenAmbiguous})
+	assert.False(t, start.Responded())
 	silent := []verdict.Attempt{
-		verdict.NotSent, verdict.Unsendable, verdict.Lost, verdict.TooLarge, verdict.Garbled, verdict.Failed, verdict.TooEarly, verdict.Throttled,
+		verdict.NotSent, verdict.Unsendable, verdict.Lost, verdict.TooLarge, verdict.Unrecognized, verdict.Failed, verdict.TooEarly, verdict.Throttled,
 	}
 	for a := range meanings {
-		assert.Equal(t, !slices.Contains(silent, a), start.After(a, false).Heard(), "%v", a)
+		assert.Equal(t, !slices.Contains(silent, a), start.After(a, false).Responded(), "%v", a)
 	}
 	lost := start.After(verdict.Lost, false)
 	for _, r := range readings {
-		assert.Equal(t, r != verdict.Unreadable, lost.AfterReadBack(r).Heard(), "%v", r)
+		assert.Equal(t, r != verdict.Inconclusive, lost.AfterReadBack(r).Responded(), "%v", r)
 	}
 }
 
-func TestAheadIsWhatFollowsAReadBackThatLeavesTheCallFree(t *testing.T) {
+func TestNextIfNotAppliedIsWhatFollowsAReadBackThatLeavesTheCallFree(t *testing.T) {
 	t.Parallel()
-	start := verdict.New(verdict.Rule{Repeat: verdict.Idempotent, ReadBack: verdict.Ambiguous})
-	assert.Equal(t, verdict.TryAgain, start.After(verdict.Lost, false).Ahead())
-	assert.Equal(t, verdict.Stop, start.After(verdict.Moved, false).Ahead())
-	assert.Equal(t, verdict.TryNewToken, start.After(verdict.Unauthorized, false).Ahead())
+	start := verdict.New(verdict.Rule{Retry: verdict.Idempotent, ReadBack: verdict.WhenAmbiguous})
+	assert.Equal(t, verdict.AttemptAgain, start.After(verdict.Lost, false).NextIfNotApplied())
+	assert.Equal(t, verdict.Stop, start.After(verdict.Moved, false).NextIfNotApplied())
+	assert.Equal(t, verdict.AttemptWithNewToken, start.After(verdict.Unauthorized, false).NextIfNotApplied())
 }

@@ -15,17 +15,22 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// Repeat says what repeating a request does (RFC 9110, section 9.2).
-type Repeat int
+// Retry is what retrying a request may do on the server (RFC 9110, section 9.2).
+type Retry int
 
-// The kinds of repetition.
+// The kinds of requests.
 const (
-	// RepeatByMethod is Safe for GET, HEAD, OPTIONS and TRACE, Idempotent for PUT and
-	// DELETE, and NotIdempotent for all others.
-	RepeatByMethod Repeat = iota
-	Safe                  // it changes nothing: repeated, and never of unknown outcome
-	Idempotent            // it changes no more than the first: repeated
-	NotIdempotent         // it may change more: not repeated
+	// RetryByMethod stands for RetrySafe with GET, HEAD, OPTIONS and TRACE, for
+	// RetryIdempotent with PUT and DELETE, and for RetryNotIdempotent with any other method.
+	RetryByMethod Retry = iota
+	// RetrySafe says that the request changes nothing. It is retried, and its outcome is never
+	// unknown.
+	RetrySafe
+	// RetryIdempotent says that a retry changes no more than the first request. It is retried.
+	RetryIdempotent
+	// RetryNotIdempotent says that a retry may change more than was asked for. The request is
+	// retried only after attempts that were certainly not applied.
+	RetryNotIdempotent
 )
 
 // Request is a call of [Client.Do].
@@ -38,51 +43,45 @@ type Request struct {
 	// Query is in no error and no log.
 	Query url.Values
 	// Body is encoded as JSON; nil is none.
-	Body   any
-	Repeat Repeat
+	Body any
+	// Retry says whether the request may be retried after an ambiguous attempt.
+	Retry Retry
 	// Name is the operation in errors, logs and rate limits; "" is Method and Path.
 	Name string
 }
 
 // Do calls any endpoint, with the attempts, verdicts and errors of the other calls, and
-// gives the whole JSON of a success, with its envelope, to [json.Unmarshal] with into. A nil
-// into takes any success; a 204 leaves into as it is.
+// decodes the whole JSON of a success, with its envelope, into the value that into points
+// to, as [json.Unmarshal] does. A nil into takes any success; a 204 leaves into as it is.
 //
 // A 2xx is a success if it is a 204, or JSON that fits into and does not say
 // "success": false. A 202, or other JSON, is [ErrUnexpectedResponse]; unless the request is
-// safe, the outcome is then unknown. There is no read-back: behind a proxy that repeats a
-// DELETE, a refused one may have been applied.
+// safe, the outcome is then unknown, and into may be half filled. There is no read-back:
+// behind a proxy that repeats a DELETE, a refused one may have been applied.
 func (c *Client) Do(ctx context.Context, req Request, into any) error {
-	op, err := req.operation(into)
+	responseFor(ctx) // A call that sends nothing leaves it empty.
+	op, path, err := req.operation(into)
 	if err != nil {
 		return invalid(req.name(), "", err)
 	}
-	outcome, err := c.call().do(ctx, op, call.Input{Wanted: into}, req.Body)
-	if err != nil {
-		return err
+	in := call.Input{Path: path, Read: func(body []byte) error { return decode(body, into) }}
+	var conn connection
+	if c != nil {
+		conn = c.connection
 	}
-	if outcome.Found == nil || into == nil {
-		return nil
-	}
-	if target := reflect.ValueOf(into).Elem(); target.IsZero() {
-		target.Set(reflect.ValueOf(outcome.Found).Elem())
-		return nil
-	}
-	if json.Unmarshal(outcome.Response.Body, into) != nil { // what into has may take less than a new one; the error may quote a secret
-		return &Error{
-			Op: op.Name, Method: op.Method, StatusCode: outcome.Response.Status, Attempts: outcome.Attempts, OutcomeUnknown: op.Rule.Repeat != verdict.Safe,
-			Err: fmt.Errorf("%w: it does not fit what the %T has", ErrUnexpectedResponse, into),
-		}
-	}
-	return nil
+	_, err = conn.do(ctx, op, "JSON that fits the target", &in, req.Body)
+	return err
 }
 
-// call is nil for a client that NewClient has not made.
-func (c *Client) call() caller {
-	if c == nil || c.settings == nil {
+// decode decodes a body into the caller's own value.
+func decode(body []byte, into any) error {
+	if into == nil {
 		return nil
 	}
-	return func() *call.Client { return &c.settings().caller }
+	if err := json.Unmarshal(body, into); err != nil {
+		return call.MismatchError{What: "what does not fit: " + err.Error()}
+	}
+	return nil
 }
 
 func (r *Request) name() string {
@@ -93,56 +92,43 @@ func (r *Request) name() string {
 	return r.Method + " " + path
 }
 
-// operation makes the operation of one request.
-func (r *Request) operation(into any) (*operation, error) {
-	repeat, err := r.repeat()
+// operation returns the operation of one request, and its escaped path.
+func (r *Request) operation(into any) (*call.Op, string, error) {
+	retry, err := r.retry()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	path, err := r.path()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	switch r.Body.(type) {
 	case json.Marshaler:
 	case io.Reader, []byte:
-		return nil, fmt.Errorf("the body is encoded as JSON, and a %T is none; give a value, or a json.RawMessage", r.Body)
+		return nil, "", fmt.Errorf("the body is encoded as JSON, and a %T is none; give a value, or a json.RawMessage", r.Body)
 	}
 	target := reflect.TypeOf(into)
 	if target != nil && (target.Kind() != reflect.Pointer || reflect.ValueOf(into).IsNil()) {
-		return nil, fmt.Errorf("the response can't be decoded into a %T; give a pointer, or nil", into)
+		return nil, "", fmt.Errorf("the response can't be decoded into a %T; give a pointer, or nil", into)
 	}
-	return &operation{expects: "JSON that fits the target", Op: call.Op{
-		Name: r.name(), Method: r.Method, Path: path, Query: r.Query.Encode(), Rule: verdict.Rule{Repeat: repeat},
-		Read: readInto, Required: true, Empty: true, MaxBody: maxListBody,
-	}}, nil
+	return &call.Op{
+		Name: r.name(), Method: r.Method, Query: r.Query.Encode(), Rule: verdict.Rule{Retry: retry},
+		Required: true, AllowEmpty: true, MaxBody: maxListBody,
+	}, path, nil
 }
 
-// readInto decodes a body into a new value of the kind that into points to: into itself is
-// left alone until the call is a success.
-func readInto(body []byte, in *call.Input) (any, error) {
-	if in.Wanted == nil {
-		return nil, nil //nolint:nilnil // Nothing is to be read.
-	}
-	found := reflect.New(reflect.TypeOf(in.Wanted).Elem()).Interface()
-	if err := json.Unmarshal(body, found); err != nil {
-		return nil, call.MisfitError{What: "what does not fit: " + err.Error()}
-	}
-	return found, nil
-}
-
-func (r *Request) repeat() (verdict.Repeat, error) {
+func (r *Request) retry() (verdict.Retry, error) {
 	if r.Method == "" || strings.ContainsFunc(r.Method, func(c rune) bool { return c < 'A' || c > 'Z' }) {
-		return 0, fmt.Errorf("the method %q is none; give one in capitals, such as GET", r.Method)
+		return 0, fmt.Errorf("invalid method %q: use capital letters, such as GET", r.Method)
 	}
-	switch r.Repeat {
-	case Safe:
+	switch r.Retry {
+	case RetrySafe:
 		return verdict.Safe, nil
-	case Idempotent:
+	case RetryIdempotent:
 		return verdict.Idempotent, nil
-	case NotIdempotent:
+	case RetryNotIdempotent:
 		return verdict.NotIdempotent, nil
-	case RepeatByMethod:
+	case RetryByMethod:
 		switch r.Method {
 		case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 			return verdict.Safe, nil
@@ -151,10 +137,10 @@ func (r *Request) repeat() (verdict.Repeat, error) {
 		}
 		return verdict.NotIdempotent, nil
 	}
-	return 0, fmt.Errorf("the repetition %d is none; give Safe, Idempotent or NotIdempotent", r.Repeat)
+	return 0, fmt.Errorf("invalid Retry %d: use RetrySafe, RetryIdempotent or RetryNotIdempotent", r.Retry)
 }
 
-// path is the escaped path, with the values of its segments.
+// path returns the escaped path, with the values of its segments.
 func (r *Request) path() (string, error) {
 	if !strings.HasPrefix(r.Path, "/") || strings.ContainsAny(r.Path, "?#%\\ ") {
 		return "", errors.New("the path must begin with a slash, and have no query, no fragment and nothing escaped; use Query and Segments")
@@ -195,7 +181,7 @@ func (r *Request) names(name string) bool {
 	return false
 }
 
-// nameOf is the name of a named segment.
+// nameOf returns the name of a named segment.
 func nameOf(segment string) (string, bool) {
 	if len(segment) < len("{}") || segment[0] != '{' || segment[len(segment)-1] != '}' {
 		return "", false

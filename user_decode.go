@@ -1,0 +1,218 @@
+package flashback
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
+	"github.com/flashbacknetwork/flashback-go/internal/verdict"
+)
+
+// userOf reads a user from a JSON object.
+func userOf(object []byte) User {
+	var u User
+	for key, value := range jsonvalue.Members(object) {
+		switch string(key) {
+		case "id":
+			u.ID, _ = jsonvalue.String(value)
+		case "email":
+			u.Email, _ = jsonvalue.String(value)
+		case "name":
+			u.Name, _ = jsonvalue.String(value)
+		case "lastName":
+			u.LastName, _ = jsonvalue.String(value)
+		case "orgId":
+			u.OrgID, _ = jsonvalue.String(value)
+		case "orgRole":
+			u.OrgRole = nil
+			if role, ok := readRole(value); ok {
+				u.OrgRole = &role
+			}
+		case "orgRoleDescription":
+			u.OrgRoleDescription, _ = jsonvalue.String(value)
+		case "orgRoles":
+			u.OrgRoles = nil
+			for element := range jsonvalue.Elements(value) {
+				if role, ok := readRole(element); ok {
+					if u.OrgRoles == nil {
+						u.OrgRoles = make([]Role, 0, 4) // there are five
+					}
+					u.OrgRoles = append(u.OrgRoles, role)
+				}
+			}
+		case "validated":
+			u.Validated = string(value) == "true"
+		case "deletedAt":
+			u.DeletedAt = readDate(value)
+		}
+	}
+	return u
+}
+
+// readUser reads the user that was asked for, bare or in an envelope.
+func readUser(body []byte, in *args[User]) (*User, error) {
+	object, err := findUser(body, in.id)
+	if err != nil {
+		return nil, err
+	}
+	user := userOf(object)
+	return &user, nil
+}
+
+// findUser returns the JSON object of the user with an ID.
+func findUser(body []byte, wantedID string) ([]byte, error) {
+	object := body
+	if data := member(body, "data"); jsonvalue.Kind(data) == '{' {
+		object = data
+	}
+	id, _ := jsonvalue.String(member(object, "id"))
+	switch {
+	case id == "":
+		return nil, errors.New("no user that has an ID")
+	case !sameID(id, wantedID):
+		return nil, call.MismatchError{What: fmt.Sprintf("another user, %q", id)}
+	}
+	return object, nil
+}
+
+// member returns the value of a key: the last one, if the key is doubled.
+func member(object []byte, key string) []byte {
+	var found []byte
+	for k, value := range jsonvalue.Members(object) {
+		if string(k) == key {
+			found = value
+		}
+	}
+	return found
+}
+
+// readUserData reads the user in the envelope of a create or an update: not another one.
+func readUserData(body []byte, in *args[User]) (*User, error) {
+	user := userOf(member(body, "data"))
+	switch {
+	case user.ID == "":
+		return nil, errors.New("no user that has an ID in its data")
+	case in.id != "" && !sameID(user.ID, in.id),
+		in.id == "" && user.Email != "" && !sameEmail(user.Email, in.wanted.Email):
+		return nil, call.MismatchError{What: fmt.Sprintf("another user, %q", user.ID)}
+	}
+	return &user, nil
+}
+
+// sameID compares IDs. Case tells nothing in a UUID: a server may take one in upper case and
+// give it back in lower case.
+func sameID(a, b string) bool {
+	isUUID := len(a) == 36 && strings.Count(a, "-") == 4
+	return a == b || isUUID && strings.EqualFold(a, b)
+}
+
+func sameEmail(a, b string) bool {
+	return strings.EqualFold(strings.TrimSpace(a), strings.TrimSpace(b))
+}
+
+// readDeletedAt reads when a user was deleted: nil for a user who is not. A field that is
+// missing or odd must not pass for null.
+func readDeletedAt(body []byte, userID string) (*time.Time, error) {
+	object, err := findUser(body, userID)
+	if err != nil {
+		return nil, err
+	}
+	value := member(object, "deletedAt")
+	if value == nil {
+		return nil, call.MismatchError{What: "a user without deletedAt"}
+	}
+	var at *time.Time
+	err = json.Unmarshal(value, &at)
+	return at, err
+}
+
+// findDeleted reads back a delete: since when the user has been deleted.
+func findDeleted(body []byte, in *args[Deletion]) (call.Finding, *Deletion, error) {
+	at, err := readDeletedAt(body, in.id)
+	if err != nil || at == nil {
+		return call.Finding{Reading: verdict.NotDone}, nil, err
+	}
+	return call.Finding{Reading: verdict.Done, Since: *at}, nil, nil
+}
+
+// findActive reads back an activation.
+func findActive(body []byte, in *args[Activation]) (call.Finding, *Activation, error) {
+	at, err := readDeletedAt(body, in.id)
+	if err != nil || at != nil {
+		return call.Finding{Reading: verdict.NotDone}, nil, err
+	}
+	return call.Finding{Reading: verdict.Done}, nil, nil
+}
+
+// readList reads a list of users.
+func readList(body []byte) (*UserList, error) {
+	var data []byte
+	list := &UserList{}
+	for key, value := range jsonvalue.Members(body) {
+		switch string(key) {
+		case "data":
+			data = value
+		case "total":
+			list.Total, _ = jsonvalue.Int(value)
+		}
+	}
+	if jsonvalue.Kind(data) != '[' {
+		return nil, errors.New("no list in its data")
+	}
+	list.Users = make([]User, 0, min(max(0, list.Total), len(data)/200)) // a user of fewer bytes than that is rare
+	for element := range jsonvalue.Elements(data) {
+		user := userOf(element)
+		if user.ID == "" {
+			return nil, fmt.Errorf("an element %d that is no user with an ID", len(list.Users))
+		}
+		list.Users = append(list.Users, user)
+	}
+	return list, nil
+}
+
+// findCreated reads back a create: the user with the e-mail address that was asked for.
+func findCreated(body []byte, in *args[User]) (call.Finding, *User, error) {
+	list, err := readList(body)
+	if err != nil {
+		return call.Finding{}, nil, err
+	}
+	i := 0
+	for element := range jsonvalue.Elements(member(body, "data")) {
+		u := &list.Users[i]
+		i++
+		if !sameEmail(u.Email, in.wanted.Email) {
+			continue
+		}
+		role := string(member(element, "orgRole"))
+		oddRole := u.OrgRole == nil && role != "" && role != "null"
+		if oddRole || u.Deleted() || u.Name != in.wanted.Name || u.LastName != in.wanted.LastName || u.role() != in.wanted.role() {
+			return call.Finding{Reading: verdict.Other}, nil, nil
+		}
+		return call.Finding{Reading: verdict.Done}, u, nil
+	}
+	if list.Total > len(list.Users) {
+		return call.Finding{}, nil, errors.New("not all users")
+	}
+	return call.Finding{Reading: verdict.NotDone}, nil, nil
+}
+
+// readDate reads a date: nil if there is none, and the zero time if it can't be read.
+func readDate(value []byte) *time.Time {
+	switch string(value) {
+	case "null", `""`, "false", "0":
+		return nil
+	}
+	text, _ := jsonvalue.String(value)
+	at, _ := time.Parse(time.RFC3339, text) // else the zero time: something is there
+	return &at
+}
+
+func readRole(value []byte) (Role, bool) {
+	number, ok := jsonvalue.Int(value)
+	return Role(number), ok && number >= 0 && number <= math.MaxUint8
+}
