@@ -14,7 +14,6 @@ import (
 	"unicode"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
-	"github.com/flashbacknetwork/flashback-go/internal/budget"
 	"github.com/flashbacknetwork/flashback-go/internal/call"
 	"github.com/flashbacknetwork/flashback-go/internal/redact"
 )
@@ -28,7 +27,7 @@ const (
 )
 
 // Client calls the Flashback API. It is safe for concurrent use. Make one and keep it: its
-// calls share connections, rate limits and a retry budget.
+// calls share connections and the gates of the operations.
 type Client struct {
 	Organization *OrganizationService
 
@@ -70,8 +69,8 @@ func newSettings(accessToken string) *settings {
 				Base:          250 * time.Millisecond,
 				Limit:         8 * time.Second,
 				MaxRetryAfter: 60 * time.Second,
+				OutageWait:    30 * time.Second,
 			},
-			Budget:    budget.New(100),
 			Throttles: new(call.Throttles),
 			Clock:     new(call.Clock),
 		},
@@ -80,8 +79,8 @@ func newSettings(accessToken string) *settings {
 	return s
 }
 
-// With returns a copy with other options. It shares connections, rate limits and the retry
-// budget, unless an option replaces them.
+// With returns a copy with other options. It shares connections and gates, unless it is for
+// another backend.
 func (c *Client) With(opts ...Option) (*Client, error) {
 	if c == nil || c.settings == nil {
 		return nil, invalid("With", "", errNoClient)

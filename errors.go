@@ -54,8 +54,6 @@ var (
 	ErrUnexpectedResponse = errors.New("unexpected response")
 	// ErrOutcomeUnknown is a failure with [Error].OutcomeUnknown set.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
-	// ErrRetryBudget is an empty [WithRetryBudget]. The error also matches what failed.
-	ErrRetryBudget = errors.New("the client's retry budget is empty")
 	// ErrInvalidArgument is an argument that can't be used. Nothing was sent.
 	ErrInvalidArgument = errors.New("invalid argument")
 	// ErrNotSent is for your own http.RoundTripper to return or wrap if it has sent nothing.
@@ -65,7 +63,7 @@ var (
 // allKinds are all of these.
 var allKinds = []error{
 	ErrBadRequest, ErrUserNotDeleted, ErrSelfDeletion, ErrRoleCombination, ErrNoFields, ErrUnauthorized, ErrSessionLost, ErrForbidden,
-	ErrNotFound, ErrConflict, ErrRateLimited, ErrServer, ErrUnexpectedResponse, ErrOutcomeUnknown, ErrRetryBudget,
+	ErrNotFound, ErrConflict, ErrRateLimited, ErrServer, ErrUnexpectedResponse, ErrOutcomeUnknown,
 	ErrInvalidArgument, ErrNotSent,
 }
 
@@ -280,6 +278,9 @@ func failure(op *operation, id string, o *call.Outcome) *Error {
 		if r.Why == call.NetworkFailed && !o.Sent && errors.Is(r.Err, ErrNotSent) {
 			all = all.and(ErrNotSent) // no attempt was
 		}
+		if !o.Sent && (r.Why == call.RateLimited || r.Why == call.OutageLasts) {
+			all = all.and(ErrNotSent)
+		}
 		if r.Why == call.RateLimited && slices.Contains(all, ErrRateLimited) {
 			all = all.and(errors.New(r.Text)) // it has been said
 		} else {
@@ -297,10 +298,13 @@ func failure(op *operation, id string, o *call.Outcome) *Error {
 // reason is why a call ended, as an error.
 func reason(r call.Reason) error {
 	switch r.Why {
-	case call.BudgetEmpty:
-		return ErrRetryBudget
 	case call.RateLimited:
 		return fmt.Errorf("%w: %s", ErrRateLimited, r.Text)
+	case call.OutageLasts:
+		if r.Err == nil {
+			return fmt.Errorf("%w: %s", ErrServer, r.Text)
+		}
+		return newForeign(r.Text, r.Err)
 	case call.DeadlineNear:
 		return fmt.Errorf("%s: %w", r.Text, context.DeadlineExceeded)
 	case call.ContextEnded:

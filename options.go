@@ -14,7 +14,6 @@ import (
 	"unicode"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
-	"github.com/flashbacknetwork/flashback-go/internal/budget"
 	"github.com/flashbacknetwork/flashback-go/internal/call"
 )
 
@@ -160,15 +159,14 @@ func WithAttemptTimeout(d time.Duration) Option {
 	}
 }
 
-// WithRetryBudget sets how many retries all calls share. The default is 100; 0 is no
-// retries, negative is no budget. A retry takes one. A definite response gives back what the
-// call took, or a tenth if that is nothing, and one comes back each second.
-func WithRetryBudget(n int) Option {
+// WithOutageWait sets how long calls wait, unsent, while each request of their operation fails. The default is 30 s; 0
+// is not at all. In an outage that is older, calls fail at once, but for the one whose request finds out whether it is over.
+func WithOutageWait(d time.Duration) Option {
 	return func(s *settings) error {
-		s.caller.Budget = nil
-		if n >= 0 {
-			s.caller.Budget = budget.New(n)
+		if d < 0 {
+			return fmt.Errorf("WithOutageWait got %v; use 0 to wait for no outage", d)
 		}
+		s.caller.Retry.OutageWait = d
 		return nil
 	}
 }

@@ -87,7 +87,7 @@ func TestAThrottledOperationDoesNotSlowAnother(t *testing.T) {
 		return invitations(c), c
 	}), 0.95*1600)
 	assert.Less(t, rate(func(rt http.RoundTripper) (client, client) {
-		var limit throttle.Throttle
+		var limit throttle.Gate
 		return &throttled{invited{rt}, &limit}, &throttled{rt, &limit}
 	}), 0.95*1600)
 }
@@ -142,7 +142,7 @@ func TestADeadServerGetsHardlyMoreThanARequestACall(t *testing.T) {
 		return float64(requests.Load()) / calls
 	}
 	assert.LessOrEqual(t, perCall(), 1.1)
-	assert.Greater(t, perCall(flashback.WithRetryBudget(-1)), 4.0)
+	assert.Greater(t, perCall(flashback.WithoutThrottling()), 4.0)
 }
 
 // TestNoCallWaitsForAConnection lets 800 calls begin at once, each with a second for its attempt. The control caps

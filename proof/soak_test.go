@@ -45,7 +45,7 @@ func TestManyCallsAtOnce(t *testing.T) {
 	var token atomic.Pointer[string]
 	first := backend.Token()
 	token.Store(&first)
-	client := backend.ClientWithToken("", flashback.WithRetryBudget(-1),
+	client := backend.ClientWithToken("", flashback.WithOutageWait(time.Minute),
 		flashback.WithAttemptTimeout(100*time.Millisecond),
 		flashback.WithTokenSource(func(context.Context) (string, error) { return *token.Load(), nil }))
 	renewing, stop := context.WithCancel(t.Context())

@@ -381,7 +381,6 @@ type caller func(context.Context, run, *network) told
 func sdk(ctx context.Context, r run, n *network) told {
 	opts := []flashback.Option{
 		flashback.WithHTTPClient(&http.Client{Transport: n}),
-		flashback.WithRetryBudget(-1),
 		flashback.WithMaxRetries(r.retries),
 	}
 	token := "token-of-the-model"

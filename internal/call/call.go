@@ -83,7 +83,7 @@ func (c *Client) Do(ctx context.Context, op *Op, in *Input) Outcome {
 
 func (c *call) do() {
 	c.begun, c.state = time.Now(), verdict.New(c.op.Rule)
-	c.next.throttle = c.client.throttle(c.op)
+	c.next.gate = c.client.gate(c.op)
 	c.carrier = carrier{c.ctx, c}
 	if c.outcome.Invalid = c.newRequest(&c.carrier); c.outcome.Invalid != nil {
 		return
@@ -99,7 +99,6 @@ func (c *call) do() {
 	if c.state.Next() == verdict.LookBack && !slices.ContainsFunc(c.outcome.Reasons, Reason.endsAll) {
 		c.lookBack(true)
 	}
-	c.giveBack()
 }
 
 // prepare waits before the next attempt, and for its turn; then it reads back, if that
@@ -110,7 +109,7 @@ func (c *call) prepare(req *http.Request) error {
 		return errStop
 	}
 	c.next.waiting = false
-	if !c.awaitTurn() || c.next.owes && !c.take() {
+	if !c.awaitTurn() {
 		return errStop
 	}
 	if c.state.Next() == verdict.LookBack {
@@ -135,7 +134,7 @@ func (c *call) attempt(req *http.Request) (*http.Response, error) {
 		c.hide(req.Cookies())
 	}
 	c.setHeader(req)
-	c.asked, c.next.unsent = false, false
+	c.asked = false
 	c.outcome.Attempts++
 	c.number.Store(int32(c.before + c.outcome.Attempts)) //nolint:gosec // There are few.
 	limit := c.op.MaxBody
@@ -180,12 +179,7 @@ func (c *call) record(r attempt.Result) {
 		a = verdict.Unsendable
 	}
 	c.state = c.state.After(a, r.Repeated)
-	switch t := c.next.throttle; {
-	case c.throttled():
-		t.Refused(c.next.pass, c.outcome.RetryAfter)
-	case t != nil && c.state.Heard():
-		t.Accepted(c.next.pass)
-	}
+	c.passGate(r)
 }
 
 // hide keeps cookies from being shown where the server echoes them, but for short ones, which
@@ -207,10 +201,11 @@ func (c *call) lookBack(last bool) {
 		client: c.client, ctx: c.ctx, op: c.op.ReadBack.Op, in: &Input{ID: c.in.ID, Wanted: c.in.Wanted},
 		place: place{readBack: true, before: c.outcome.Attempts}, credentials: credentials{secrets: c.secrets},
 	}
-	read.next.max = max(0, c.next.max-c.outcome.Attempts)
+	read.next.max = max(0, c.next.max-c.next.counted)
 	read.do()
 	found := read.outcome
 	c.outcome.Attempts += found.Attempts
+	c.next.counted += read.next.counted
 	c.outcome.Throttled += found.Throttled
 	reading := verdict.Unreadable
 	switch {
@@ -232,7 +227,7 @@ func (c *call) lookBack(last bool) {
 		}
 		c.stop(Reason{Why: ReadBackFailed, Text: "the read-back told nothing: " + read.told()})
 		for _, reason := range found.Reasons {
-			if reason.Why != RateLimited { // which is about the read
+			if reason.Why != RateLimited && reason.Why != OutageLasts { // which is about the read
 				c.stop(reason)
 			}
 		}

@@ -15,7 +15,6 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
-	"github.com/flashbacknetwork/flashback-go/internal/budget"
 	"github.com/flashbacknetwork/flashback-go/internal/throttle"
 )
 
@@ -28,8 +27,7 @@ type Client struct {
 	Renews    bool // Token may give another token than before
 	UserAgent string
 	Retry     Retry
-	Budget    *budget.Budget // nil for none
-	Throttles *Throttles     // nil for none
+	Throttles *Throttles // nil for none
 	Clock     *Clock
 	Log       *slog.Logger // nil for none
 
@@ -50,18 +48,18 @@ func (c *Client) bearer(token string) string {
 	return b.header
 }
 
-// Throttles are the rate limits of the operations.
+// Throttles are the gates of the operations.
 type Throttles struct{ byName sync.Map }
 
-func (c *Client) throttle(op *Op) *throttle.Throttle {
+func (c *Client) gate(op *Op) *throttle.Gate {
 	if c.Throttles == nil {
 		return nil
 	}
 	found, ok := c.Throttles.byName.Load(op.Name)
 	if !ok {
-		found, _ = c.Throttles.byName.LoadOrStore(op.Name, &throttle.Throttle{FirstWait: c.Retry.Base})
+		found, _ = c.Throttles.byName.LoadOrStore(op.Name, new(throttle.Gate))
 	}
-	one, _ := found.(*throttle.Throttle) // nothing else is in it
+	one, _ := found.(*throttle.Gate) // nothing else is in it
 	return one
 }
 

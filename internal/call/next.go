@@ -8,21 +8,21 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/throttle"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
 // next is what a call knows about its next attempt.
 type next struct {
-	max      int  // retries
-	taken    int  // of these, from the budget
-	unsent   bool // the last that was taken has no attempt yet
-	owes     bool // one is to be taken when its turn comes
+	max      int // retries
+	counted  int // attempts that count as one of those
 	waiting  bool
 	wait     time.Duration
-	throttle *throttle.Throttle // of the operation; nil for none
-	place    throttle.Place     // in the queue of the operation's rate limit
-	pass     throttle.Pass
+	gate     *throttle.Gate    // of the operation; nil for none
+	position throttle.Position // in its queue
+	ticket   throttle.Ticket
+	held     bool // the gate holds the call, which needs no wait of its own
 }
 
 // again decides whether there is another attempt, and after which wait.
@@ -49,7 +49,7 @@ func (c *call) plan() bool {
 	case over && (c.failure != nil || step != verdict.Stop):
 		c.stop(c.ended())
 		return false
-	case step == verdict.Stop, c.outcome.Attempts > c.next.max:
+	case step == verdict.Stop, c.next.max == 0, c.next.counted > c.next.max:
 		return false
 	case step == verdict.TryNewToken:
 		return c.renew()
@@ -61,12 +61,12 @@ func (c *call) plan() bool {
 	}
 	least := asked // without jitter: what is certain
 	switch {
-	case c.throttled():
+	case c.next.held:
 		c.next.wait = 0 // the gate knows how long
 	case asked > 0:
 		c.next.wait = spread(asked)
 	default:
-		least = c.client.Retry.backoff(c.outcome.Attempts)
+		least = c.client.Retry.backoff(c.next.counted)
 		c.next.wait = least
 	}
 	if bounded && left <= least {
@@ -76,24 +76,6 @@ func (c *call) plan() bool {
 	if bounded {
 		c.next.wait = min(c.next.wait, left-1)
 	}
-	switch {
-	case c.state.Throttled(): // which is no outage
-		return true
-	case c.throttled(): // a crowd whose turns come one by one must not take at once
-		c.next.owes = true
-		return true
-	}
-	return c.take()
-}
-
-// take takes a retry from the budget.
-func (c *call) take() bool {
-	if c.next.owes = false; !c.client.Budget.Take() {
-		c.stop(Reason{Why: BudgetEmpty})
-		return false
-	}
-	c.next.taken++
-	c.next.unsent = true
 	return true
 }
 
@@ -110,60 +92,77 @@ func (c *call) renew() bool {
 	return true
 }
 
-// giveBack returns to the budget what the call took, once the server has responded, and
-// a tenth if it took nothing. A read-back is a part of another call.
-func (c *call) giveBack() {
-	budget := c.client.Budget
+// passGate tells the gate what came of the attempt.
+func (c *call) passGate(r attempt.Result) {
+	o := throttle.Outcome{RetryAfter: c.outcome.RetryAfter, Err: r.Err}
+	if r.Response != nil {
+		o.Status = r.Response.StatusCode
+	}
 	switch {
-	case c.state.Heard() && c.next.taken > 0:
-		budget.Give(float64(c.next.taken))
-	case c.state.Heard() && !c.readBack:
-		budget.Give(0.1)
-	case c.next.unsent:
-		budget.Give(1)
+	case c.state.Throttled():
+		o.Result = throttle.RateLimited
+	case c.state.Heard():
+		o.Result = throttle.Accepted
+	case r.Err == nil && o.Status >= http.StatusInternalServerError:
+		o.Result = throttle.ServerError
+	case r.Err == nil || r.TooLarge || c.ctx.Err() != nil:
+		o.Result = throttle.Unknown
+	case !r.Sent && attempt.Exhausted(r.Err):
+		o.Result = throttle.Exhausted
+	default:
+		o.Result = throttle.NoResponse
+	}
+	decision := c.next.gate.Done(c.next.ticket, o)
+	c.next.held = decision.Held
+	if decision.Counted {
+		c.next.counted++
 	}
 }
 
-// throttled tells whether the last response closed the gate of the operation: a 429,
-// or a 503 that says how long.
-func (c *call) throttled() bool {
-	return c.next.throttle != nil &&
-		(c.state.Throttled() || c.outcome.RetryAfter > 0 && c.outcome.Response.Status == http.StatusServiceUnavailable)
-}
-
-// awaitTurn waits until the request may go out, as far as the operation's rate limit
-// is concerned.
+// awaitTurn waits until the gate lets the request out.
 func (c *call) awaitTurn() bool {
-	t := c.next.throttle
-	if t == nil {
-		return true
-	}
-	begun := time.Now()
-	pass, err := t.Wait(c.ctx, &c.next.place, c.client.Retry.MaxRetryAfter)
+	begun, retry := time.Now(), c.client.Retry
+	ticket, err := c.next.gate.Wait(c.ctx, &c.next.position, throttle.Limits{
+		FirstWait: retry.Base, MaxRetryAfter: retry.MaxRetryAfter, OutageWait: retry.OutageWait,
+	})
 	if waited := time.Since(begun); waited >= time.Millisecond {
 		c.outcome.Throttled += waited
 		c.log(slog.LevelDebug, "flashback: throttled", slog.Duration("wait", waited))
 	}
+	c.next.ticket = ticket
 	if err == nil {
-		c.next.pass = pass
 		return true
 	}
-	var closed *throttle.ClosedError
-	if !errors.As(err, &closed) {
-		if _, queued := errors.AsType[*throttle.QueueError](err); queued && errors.Is(err, context.DeadlineExceeded) {
-			c.stop(Reason{Why: RateLimited, Text: "its turn did not come in time"})
-		}
+	closed, ok := errors.AsType[*throttle.ClosedError](err)
+	if !ok {
 		c.stop(c.ended())
 		return false
 	}
-	text := "the server accepts no request of this operation"
-	if closed.Asked > 0 {
-		text = fmt.Sprintf("an earlier response asks to wait %v more", closed.Asked.Round(time.Millisecond))
-	}
-	c.stop(Reason{Why: RateLimited, Text: text})
-	if closed.Deadline {
+	c.stop(c.closed(closed))
+	switch {
+	case closed.Err != nil:
+		c.stop(c.ended())
+	case closed.Deadline:
 		c.stop(deadlineNear(closed.For))
 	}
 	c.outcome.RetryAfter = max(c.outcome.RetryAfter, closed.Asked)
 	return false
+}
+
+// closed is the reason of a gate that is closed.
+func (c *call) closed(e *throttle.ClosedError) Reason {
+	since := e.Since.Round(time.Millisecond)
+	switch {
+	case e.State == throttle.Outage && e.Cause.Err != nil:
+		r := c.foreign(OutageLasts, e.Cause.Err)
+		r.Text = fmt.Sprintf("each request of this operation has failed for %v: %s", since, r.Text)
+		return r
+	case e.State == throttle.Outage:
+		return Reason{Why: OutageLasts, Text: fmt.Sprintf("each request of this operation has failed for %v: HTTP %d", since, e.Cause.Status)}
+	case e.Err != nil:
+		return Reason{Why: RateLimited, Text: "its turn did not come in time"}
+	case e.Asked > 0:
+		return Reason{Why: RateLimited, Text: fmt.Sprintf("an earlier response asks to wait %v more", e.Asked.Round(time.Millisecond))}
+	}
+	return Reason{Why: RateLimited, Text: fmt.Sprintf("the server has accepted no request of this operation for %v", since)}
 }

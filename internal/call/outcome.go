@@ -33,10 +33,10 @@ const (
 	NetworkFailed Why = iota // what the last attempt failed with
 	ContextEnded             // Err is the context's error, Cause its cause
 	DeadlineNear             // the next attempt would come after it
-	BudgetEmpty
-	WaitTooLong // the server asks for more than the client waits
-	RateLimited // as WaitTooLong, asked of another call
-	NoToken     // the source of tokens failed
+	WaitTooLong              // the server asks for more than the client waits
+	RateLimited              // as WaitTooLong, asked of another call
+	OutageLasts              // each request of the operation fails; Err is of the network, or nil after a 5xx
+	NoToken                  // the source of tokens failed
 	ReadBackFailed
 )
 
@@ -48,10 +48,9 @@ type Reason struct {
 	Cause error  // of a context
 }
 
-// endsAll tells whether a read-back must not be sent either: after an empty budget, since a
-// dead server would get two requests a call.
+// endsAll tells whether a read-back must not be sent either.
 func (r Reason) endsAll() bool {
-	return r.Why == ContextEnded || r.Why == NoToken || r.Why == BudgetEmpty
+	return r.Why == ContextEnded || r.Why == NoToken
 }
 
 // ended is the reason of a context that has ended.

@@ -15,6 +15,7 @@ type Retry struct {
 	Max           int           // attempts after the first one
 	Base, Limit   time.Duration // of the backoff
 	MaxRetryAfter time.Duration // the longest Retry-After that is waited for
+	OutageWait    time.Duration // how old an outage may be in which a call waits
 }
 
 // backoff is the wait before a retry, the first being 1: doubled each time, and
