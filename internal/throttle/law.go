@@ -29,11 +29,10 @@ const (
 )
 
 const (
-	several     = 4               // calls that failed, and nothing was accepted: an outage
-	most        = 16              // server errors of the last 32 responses: more are for load
-	few         = 6               // of them while the rate is limited: more are not for load, since they don't get fewer
-	lately      = 5 * time.Second // within which something must have been accepted for server errors to be for load
-	patience    = 5               // refusals in a row with a Retry-After, after which it is not believed
+	most        = 16               // server errors of the last 32 responses: more are for load
+	few         = 6                // of them while the rate is limited: more are not for load, since they don't get fewer
+	lately      = 10 * time.Second // within which something must have been accepted for server errors to be for load
+	patience    = 5                // refusals in a row with a Retry-After, after which it is not believed
 	shortest    = time.Millisecond
 	longest     = 64 * time.Second // a wait without a Retry-After, for load
 	longestDown = 8 * time.Second  // a wait in an outage
@@ -53,6 +52,7 @@ type law struct {
 	until    time.Time // no request goes out before, without jitter
 	asked    time.Time // the same, as far as the server asked for it
 	sent     time.Time // the last request that had to wait went out, or the gate closed
+	opened   time.Time // requests were let out again
 	wait     time.Duration
 	refusals int // in a row; 0: the gate is open again, at a rate
 	burst    burst
@@ -62,6 +62,7 @@ type law struct {
 type history struct {
 	accepted    uint64    // how many were accepted
 	last        time.Time // the last of them
+	failures    int       // since
 	calls       int       // that have failed since
 	errors      uint32    // a bit for each of the last 32 responses, 1 being a server error
 	counted     int       // responses since server errors are taken for load
@@ -110,28 +111,30 @@ func (l *law) after(e event) (held bool) {
 	return l.fail(e)
 }
 
-// isLoad tells whether a server error is for load.
+// isLoad tells whether a server error is for load: the server accepts some requests and refuses others.
 func (l *law) isLoad(e event) bool {
 	h := &l.history
 	if h.errorIsLoad && e.epoch != l.epoch {
 		return true
 	}
 	h.add(1)
-	if h.last.IsZero() || e.now.Sub(h.last) > lately {
-		return false
-	}
-	switch n := bits.OnesCount32(h.errors); {
-	case n > most:
-		if !h.errorIsLoad {
-			h.errorIsLoad, h.errors, h.counted = true, 0, 0
-		}
-	case h.errorIsLoad && n > few && h.counted >= 32:
+	n := bits.OnesCount32(h.errors)
+	switch {
+	case h.errorIsLoad && e.now.Sub(h.last) > lately:
+		h.errorIsLoad = false
+	case h.errorIsLoad && n > few && n <= most && h.counted >= 32: // a limited rate is of no use
 		h.errorIsLoad, h.errors = false, 0
-		l.cubic = cubic{} // a limited rate is of no use
+		l.cubic = cubic{}
 		l.state, l.refusals, l.next = Open, 0, e.now
+	case h.errorIsLoad:
+	case n > most && !h.failsAll(), h.failsAll() && !l.opened.IsZero() && e.now.Sub(l.opened) < lately:
+		h.errorIsLoad, h.errors, h.counted = true, 0, 0
 	}
 	return h.errorIsLoad
 }
+
+// failsAll tells whether each of the last requests failed.
+func (h *history) failsAll() bool { return h.failures >= 8 && h.calls >= 3 }
 
 func (h *history) add(bit uint32) {
 	h.errors = h.errors<<1 | bit
@@ -145,7 +148,7 @@ func (l *law) accept(e event) {
 		l.history.add(0)
 	}
 	l.history.accepted++
-	l.history.last, l.history.calls = e.now, 0
+	l.history.last, l.history.failures, l.history.calls = e.now, 0, 0
 	l.cubic.accept(e.now, e.waited, current)
 	if current || l.refusals > 0 {
 		l.burst.count++
@@ -164,7 +167,7 @@ func (l *law) accept(e event) {
 // open lets requests out again.
 func (l *law) open(e event) {
 	closed := e.now.Sub(l.since)
-	if l.state == Load {
+	if l.cubic.rate > 0 {
 		cost := max(shortest, 2*e.now.Sub(e.sent)) // the client chose to wait for longer
 		if !l.asked.IsZero() {
 			cost = max(cost, closed)
@@ -177,7 +180,7 @@ func (l *law) open(e event) {
 		}
 		b.last, b.count = b.count, 0
 	}
-	l.refusals, l.state = 0, Open
+	l.refusals, l.state, l.opened = 0, Open, e.now
 	if l.cubic.rate > 0 {
 		l.state = Load
 	}
@@ -191,7 +194,7 @@ func (l *law) open(e event) {
 func (l *law) refuse(e event) {
 	if e.epoch == l.epoch {
 		if l.refusals++; l.refusals > 1 {
-			l.wait += l.wait / 3
+			l.wait += min(l.wait/3, e.firstWait)
 		} else {
 			l.since, l.wait = e.now, e.firstWait
 			l.burst.took = e.now.Sub(later(l.cubic.opened, l.cubic.since))
@@ -214,19 +217,22 @@ func (l *law) refuse(e event) {
 // it is an outage.
 func (l *law) fail(e event) (held bool) {
 	h := &l.history
+	h.failures++
 	if !e.again {
 		h.calls++
 	}
 	switch {
 	case l.state == Outage && e.epoch == l.epoch:
-		l.wait += l.wait / 3
+		l.wait += min(l.wait/3, e.firstWait)
 	case l.state == Outage:
 		return e.RetryAfter == 0
-	case h.calls < several:
+	case !h.failsAll():
 		return false
 	default:
-		l.state, l.since, l.wait = Outage, e.now, e.firstWait
-		l.refusals = 1
+		if l.refusals == 0 {
+			l.cubic.decrease(e.now)
+		}
+		l.state, l.since, l.wait, l.refusals = Outage, e.now, max(l.wait, e.firstWait), 1
 	}
 	l.close(e, longestDown)
 	return e.RetryAfter == 0

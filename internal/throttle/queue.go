@@ -34,7 +34,7 @@ func (g *Gate) enter(w *waiter) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.look()
-	if len(g.queue) == 0 && now.Sub(g.busy) > quiet && now.After(g.law.until) {
+	if len(g.queue) == 0 && now.Sub(g.busy) > quiet {
 		g.forget()
 	}
 	if w.position.since.IsZero() {

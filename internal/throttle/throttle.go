@@ -165,6 +165,7 @@ func (g *Gate) changed() {
 		state |= 1
 	}
 	g.state.Store(state)
+	g.busy = later(g.busy, g.law.until)
 	if g.law.refusals == 0 { // those who probed in vain are in their places again
 		g.opened = g.law.epoch
 		for _, w := range g.queue {
