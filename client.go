@@ -23,7 +23,7 @@ const (
 )
 
 // Client calls the Flashback API. It is safe for concurrent use. Make one and keep it: its
-// calls share connections and rate limits.
+// calls share connections and the gates of the operations.
 type Client struct {
 	Organization *OrganizationService
 
@@ -44,6 +44,8 @@ type settings struct {
 	httpLimit time.Duration // the Timeout of the http.Client that the caller gave
 	timeout   time.Duration // of an attempt
 	plaintext bool
+	ungated   bool   // without gates
+	backend   string // the base URL that the gates and the clock are for
 }
 
 // NewClient returns a client that authenticates with accessToken. With [WithTokenSource] or
@@ -65,16 +67,15 @@ func newSettings(accessToken string) *settings {
 				Limit:         8 * time.Second,
 				MaxRetryAfter: 60 * time.Second,
 			},
-			Throttles: new(call.Throttles),
-			Clock:     new(call.Clock),
+			OutageWait: 30 * time.Second,
 		},
 	}
 	_ = WithBaseURL(DefaultBaseURL)(s) // DefaultBaseURL is valid, so this does not fail.
 	return s
 }
 
-// With returns a copy with other options. It shares connections and rate limits, unless an
-// option replaces them.
+// With returns a copy with other options. It shares connections, and the gates of the
+// operations unless it is for another backend.
 func (c *Client) With(opts ...Option) (*Client, error) {
 	if c == nil || c.settings == nil {
 		return nil, invalid("With", "", errNoClient)
@@ -132,6 +133,13 @@ func (s *settings) build(op string, opts []Option) (*Client, error) {
 	}
 	if caller.Sender.Transport == nil {
 		caller.Sender.Transport, caller.Sender.Trusted = NewTransport(), true
+	}
+	if s.backend != caller.BaseURL.String() { // Another backend has limits and a clock of its own.
+		s.backend = caller.BaseURL.String()
+		caller.Gates, caller.Clock = new(call.Gates), new(call.Clock)
+	}
+	if s.ungated {
+		caller.Gates = nil
 	}
 	caller.Sender.Timeout = s.timeout
 	if s.httpLimit > 0 && (s.timeout == 0 || s.httpLimit < s.timeout) {
