@@ -65,7 +65,7 @@ func (c *Client) Do(ctx context.Context, req Request, into any) error {
 	if err != nil {
 		return invalid(req.name(), "", err)
 	}
-	in := call.Input{Path: path, Read: func(body []byte) error { return decode(body, into) }}
+	in := call.Input{Path: path, Read: func(r *call.Response) error { return decode(r.Body, into) }}
 	var conn connection
 	if c != nil {
 		conn = c.connection

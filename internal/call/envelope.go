@@ -55,16 +55,18 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 		r.Envelope = e.isBool || e.hasErr || e.code != ""
 	}
 	if !refusal && !e.successFalse && in.Read != nil {
-		r.ReadErr = in.Read(r.Body)
+		r.ReadErr = in.Read(r)
 		_, mismatch := errors.AsType[MismatchError](r.ReadErr)
 		facts.Incomplete = op.Required && r.ReadErr != nil || mismatch
 		r.Envelope = r.Envelope || r.ReadErr == nil || mismatch
 	}
 	switch {
+	case !refusal && e.notBool && !e.successFalse:
+		r.Envelope = false // "success" is neither true nor false: this must not pass for a success.
+	case !refusal && e.successFalse && (e.isTrue || e.notBool || e.hasResults || r.Status == http.StatusMultiStatus):
+		facts.Body, facts.Incomplete = verdict.Envelope, true // A part may have been applied.
 	case r.Envelope && e.successFalse:
 		facts.Body = verdict.EnvelopeSuccessFalse
-	case !refusal && e.notBool:
-		r.Envelope = false // "success" is neither true nor false: this must not pass for a success.
 	case r.Envelope:
 		facts.Body = verdict.Envelope
 	}
@@ -101,8 +103,10 @@ func redactTruncate(s *redact.Secrets, text string, limit int) string {
 // envelope is what the members of a JSON object say.
 type envelope struct {
 	isBool       bool // "success" is true or false
+	isTrue       bool // "success" is true
 	successFalse bool // "success" is false
 	notBool      bool // "success" is something else, and no number of successes
+	hasResults   bool // there are "results", of the parts of the request
 	hasMessage   bool
 	hasErr       bool
 	message      string
@@ -119,11 +123,13 @@ func envelopeOf(body []byte) envelope {
 			case "false":
 				e.isBool, e.successFalse = true, true
 			case "true":
-				e.isBool = true
+				e.isBool, e.isTrue = true, true
 			case "null":
 			default:
 				e.notBool = value[0] < '1' || value[0] > '9'
 			}
+		case "results":
+			e.hasResults = string(value) != "null" && string(value) != "[]"
 		case "message":
 			e.message, e.hasMessage = text(value)
 		case "error":

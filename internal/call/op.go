@@ -50,11 +50,11 @@ type Input struct {
 	Body     []byte // JSON; nil for none
 	Password string // a secret in the body
 
-	// Read reads what the call is for from the body of a response that may be a success. It
+	// Read reads what the call is for from a response that may be a success. It
 	// is called for each attempt anew. Its error says what the body lacks. A [MismatchError]
 	// says that the response is the server's all the same, so that a retry would not help.
 	// A nil Read reads nothing.
-	Read func(body []byte) error
+	Read func(*Response) error
 	// ReadBacker is asked for the read that settles ambiguous attempts, where the operation's
 	// rule has one.
 	ReadBacker ReadBacker
@@ -69,8 +69,8 @@ type ReadBacker interface{ ReadBack() ReadBack }
 type ReadBack struct {
 	Op   *Op
 	Path string
-	// Read reads what the body of a success of Op shows. Its error says what the body lacks.
-	Read func(body []byte) (Finding, error)
+	// Read reads what a success of Op shows. Its error says what the response lacks.
+	Read func(*Response) (Finding, error)
 }
 
 // Finding is what a read-back has found.
