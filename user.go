@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/flashbacknetwork/flashback-go/internal/call"
@@ -130,17 +129,6 @@ func readUserData(body []byte, in *call.Input) (any, error) {
 		return nil, call.MisfitError{What: fmt.Sprintf("another user, %q", user.ID)}
 	}
 	return &user, nil
-}
-
-// sameID compares IDs. Case tells nothing in a UUID: a server may take one in upper case and
-// give it back in lower case.
-func sameID(a, b string) bool {
-	isUUID := len(a) == 36 && strings.Count(a, "-") == 4
-	return a == b || isUUID && strings.EqualFold(a, b)
-}
-
-func sameEmail(a, b string) bool {
-	return strings.EqualFold(strings.TrimSpace(a), strings.TrimSpace(b))
 }
 
 // readDeletedAt reads when a user was deleted: a *time.Time, which is nil for one who is
