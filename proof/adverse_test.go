@@ -65,8 +65,9 @@ var adverseWorlds = []adverse{
 		lags(dice, r)
 		r.manners = one(dice, allManners[0], allManners[3], allManners[4]) // the others have clocks of their own
 	}},
-	{name: "a server that normalizes", ops: []*operation{activate, create, create, del, update, get, list}, roll: func(_ *rand.Rand, r *run) {
+	{name: "a server that normalizes", ops: []*operation{activate, create, create, del, update, get, list}, roll: func(dice *rand.Rand, r *run) {
 		r.trouble.Normalizes = true
+		r.manners = one(dice, allManners[:4]...) // without twins: to such a server two ways to write an address are one
 	}},
 	{name: "letters that fold", keeps: true, ops: []*operation{create}, roll: func(_ *rand.Rand, r *run) { r.start = isFolded }},
 	{name: "odd responses", ops: changing, odd: oddMoves, roll: func(*rand.Rand, *run) {}},
