@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// mended tells whether the package keeps its promises in the adverse worlds. As long as it does
-// not, it must be found wrong there.
+// mended tells whether the package keeps its promises in the adverse worlds and on dead connections.
+// As long as it does not, it must be found wrong there.
 const mended = false
 
 // adverse is a world with a trouble. Its runs are rolled.
@@ -21,7 +21,7 @@ type adverse struct {
 	ops   []*operation
 	odd   []move // moves that are made beside the common ones
 	roll  func(dice *rand.Rand, r *run)
-	keeps bool // version 0.2.0 keeps its promises here
+	keeps bool // the package keeps its promises here already
 }
 
 func one[T any](dice *rand.Rand, of ...T) T { return of[dice.IntN(len(of))] }
@@ -35,7 +35,11 @@ var (
 
 // differ is how far one clock is ahead of another, or behind.
 func differ(dice *rand.Rand) time.Duration {
-	return one(dice, 1, time.Duration(-1)) * one(dice, differences...)
+	by := one(dice, differences...)
+	if one(dice, true, false) {
+		return -by
+	}
+	return by
 }
 
 // lags has reads see an old state, or a proxy repeat requests.

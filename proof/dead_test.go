@@ -104,9 +104,9 @@ func (d dying) String() string {
 		map[bool]int{false: 1, true: 2}[d.http2], d.timeout, map[bool]string{false: "the request", true: "the response"}[d.answered])
 }
 
-// play makes a call on a fresh connection, one on a connection that dies, and another. It is called
-// in a synctest bubble.
-func (d dying) play(t *testing.T) (second, third told) {
+// start starts a server behind a firewall, in a synctest bubble. The connections that there are die
+// when the server has got its second request, if that is to be answered.
+func (d dying) start(t *testing.T, transport *http.Transport) *firewall {
 	t.Helper()
 	wall := &firewall{pipes: pipes{conns: make(chan net.Conn), done: make(chan struct{})}}
 	b := newBackend(allManners[0], trouble{})
@@ -125,7 +125,6 @@ func (d dying) play(t *testing.T) (second, third told) {
 		w.WriteHeader(r.status)
 		_, _ = io.WriteString(w, r.body)
 	})}
-	transport := flashback.NewTransport()
 	transport.DialContext = wall.DialContext
 	if d.http2 {
 		transport.Protocols, server.Protocols = new(http.Protocols), new(http.Protocols)
@@ -133,16 +132,24 @@ func (d dying) play(t *testing.T) (second, third told) {
 		server.Protocols.SetUnencryptedHTTP2(true)
 	}
 	go func() { _ = server.Serve(wall) }()
-	client, err := flashback.NewClient(aToken, flashback.WithBaseURL("http://127.0.0.1"), flashback.WithAttemptTimeout(d.timeout),
-		flashback.WithHTTPClient(&http.Client{Transport: transport}))
-	require.NoError(t, err)
-	defer func() {
+	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		_ = server.Close()
 		for _, m := range wall.conns {
 			_ = m.Close()
 		}
-	}()
+	})
+	return wall
+}
+
+// play makes a call on a fresh connection, one on a connection that dies, and another.
+func (d dying) play(t *testing.T) (second, third told) {
+	t.Helper()
+	transport := flashback.NewTransport()
+	wall := d.start(t, transport)
+	client, err := flashback.NewClient(aToken, flashback.WithBaseURL("http://127.0.0.1"), flashback.WithAttemptTimeout(d.timeout),
+		flashback.WithHTTPClient(&http.Client{Transport: transport}))
+	require.NoError(t, err)
 	require.NoError(t, get.call(t.Context(), client).err)
 	if !d.answered {
 		wall.forget()
@@ -175,4 +182,29 @@ func TestADeadConnectionIsLeft(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A plain client is the control: over HTTP/2 it stays on the dead connection.
+func TestAPlainClientStaysOnADeadConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := dying{http2: true, timeout: 2 * time.Second}
+		transport := &http.Transport{}
+		wall := d.start(t, transport)
+		client := &http.Client{Transport: transport, Timeout: d.timeout}
+		through := func() bool {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1/organization/users/"+subject, nil)
+			require.NoError(t, err)
+			resp, err := client.Do(req)
+			if err != nil {
+				return false
+			}
+			return resp.Body.Close() == nil
+		}
+		require.True(t, through())
+		wall.forget()
+		for range 5 {
+			assert.False(t, through())
+		}
+	})
 }

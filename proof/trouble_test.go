@@ -24,7 +24,11 @@ type delay struct{ There, Back time.Duration }
 
 func (t trouble) String() string { return asJSON(t) }
 
-func (t *trouble) parse(text string) error { return json.Unmarshal([]byte(text), t) }
+// parsedTrouble is the opposite of String.
+func parsedTrouble(text string) (t trouble, err error) {
+	err = json.Unmarshal([]byte(text), &t)
+	return t, err
+}
 
 // ofClocks tells whether the dates of this world leave open when something happened.
 func (t trouble) ofClocks() bool { return t.Delays != nil || t.Ahead != 0 || t.Nodes != nil }

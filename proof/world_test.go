@@ -4,7 +4,6 @@
 package proof_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -383,7 +382,11 @@ func parsed(text string) (r run, err error) {
 			}
 		}
 	}
-	return r, cmp.Or(err, r.trouble.parse(f[8]))
+	if err != nil {
+		return r, err
+	}
+	r.trouble, err = parsedTrouble(f[8])
+	return r, err
 }
 
 // caller makes the call of a run in the world of a network.

@@ -73,7 +73,7 @@ func (r Response) observed() (span, bool) {
 	}
 	// The server's clock was between date and a second later, at a moment between made and Came.
 	s := span{at: r.Came, earliest: date, latest: date.Add(time.Second + r.Came.Sub(made))}
-	plausible := s.latest.After(r.Came.Add(-maxSkew)) && s.earliest.Before(r.Came.Add(maxSkew))
+	plausible := !s.latest.Before(r.Came.Add(-maxSkew)) && !s.earliest.After(r.Came.Add(maxSkew))
 	return s, plausible
 }
 
@@ -171,20 +171,20 @@ func (c Clock) Judge(date, began, came time.Time) When {
 	if (c.newest == span{}) {
 		return Inconclusive
 	}
-	begin, unit := c.at(began), cut(date)
+	begin := c.at(began)
 	switch {
 	case date.After(c.at(came).latest): // It is by another clock.
 		return Inconclusive
-	case !date.Add(-unit).Before(begin.latest.Add(-tolerance)):
+	case !date.Before(begin.latest.Add(-tolerance)):
 		return Since
-	case date.Add(unit).Before(begin.earliest.Add(-maxSkew - tolerance)):
+	case date.Add(cut(date)).Before(begin.earliest.Add(-maxSkew - tolerance)):
 		return Before
 	}
 	return Inconclusive
 }
 
-// cut is the unit to which a date seems to be cut or rounded, if that is a minute or more. The
-// tolerance is enough for a second.
+// cut is the unit to which a date seems to be cut, so that it may be earlier than what it is the
+// date of. The tolerance is enough for less than a minute.
 func cut(date time.Time) time.Duration {
 	for _, unit := range []time.Duration{24 * time.Hour, time.Hour, time.Minute} {
 		if date.Truncate(unit).Equal(date) {

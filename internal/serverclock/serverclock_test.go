@@ -68,6 +68,8 @@ func TestADateIsJudgedByTheServersClock(t *testing.T) {
 		{"an earlier response counts where the last has no Date", responses{asked(-time.Minute, 2*ms, 0), dated(fresh)}, 1 * ms, since},
 
 		{"the server's clock is an hour ahead", responses{asked(200*ms, 2*ms, hour)}, hour + ms, since},
+		{"the server's clock is an hour ahead, and shows a full second", responses{asked(700*ms, 0, hour)}, hour + ms, since},
+		{"the server's clock is more than an hour ahead", responses{asked(700*ms, 0, hour+time.Second)}, hour + time.Second + ms, inconclusive},
 		{"the server's clock is an hour ahead, and the date earlier", responses{asked(200*ms, 2*ms, hour)}, hour - 1001*ms, inconclusive},
 		{"the server's clock is an hour behind", responses{asked(200*ms, 2*ms, -hour)}, -hour + ms, since},
 		{"the server's clock is an hour behind, and the date earlier", responses{asked(200*ms, 2*ms, -hour)}, -hour - 1001*ms, inconclusive},
@@ -109,7 +111,7 @@ func TestADateIsJudgedByTheServersClock(t *testing.T) {
 		{"cut to seconds", responses{fresh}, -300 * ms, since},
 		{"cut to seconds, by a clock that is an hour behind", responses{asked(700*ms, 0, 0)}, -hour - 300*ms, inconclusive},
 		{"cut to minutes", responses{asked(40*time.Second, 2*ms, 0)}, -7300 * ms, inconclusive},
-		{"cut to minutes, and surely since", responses{asked(3*time.Minute, 2*ms, 0)}, 2*time.Minute - 7300*ms, since},
+		{"cut to minutes, and since", responses{asked(3*time.Minute, 2*ms, 0)}, 2*time.Minute - 7300*ms, since},
 		{"cut to hours", responses{fresh}, -hour - 7300*ms, inconclusive},
 		{"cut to hours, and two hours before", responses{fresh}, -2*hour - 7300*ms, before},
 		{"cut to days", responses{fresh}, -12*hour - 7300*ms, inconclusive},
