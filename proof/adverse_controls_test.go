@@ -101,6 +101,9 @@ func byFoldedAddress(ctx context.Context, r run, n *network) told {
 // TestAdverseControls plays the controls in the adverse worlds in which they are wrong.
 func TestAdverseControls(t *testing.T) {
 	t.Parallel()
+	if raceEnabled {
+		t.Skip("it takes runs by the thousand")
+	}
 	for _, tt := range []struct {
 		name, world string
 		op          *operation

@@ -121,7 +121,7 @@ func TestAdverseWorlds(t *testing.T) {
 	runs := 15_000
 	switch {
 	case *long:
-		runs = 300_000
+		runs = 100_000
 	case quick():
 		runs = 500
 	}
@@ -139,6 +139,9 @@ func TestAdverseWorlds(t *testing.T) {
 		return
 	}
 	t.Logf("\n%s", f.table())
+	if quick() { // too few runs to find it wrong everywhere
+		return
+	}
 	for _, w := range adverseWorlds {
 		wrong := 0
 		for key, c := range f.counts {

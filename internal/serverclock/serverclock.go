@@ -84,14 +84,14 @@ func (s span) moved(t time.Time) span {
 	return span{at: t, earliest: s.earliest.Add(passed - drift), latest: s.latest.Add(passed + drift)}
 }
 
-// and is the span that both tell, if they agree.
-func (s span) and(o span) (both span, agree bool) {
+// intersection is the span that both tell, if they agree.
+func (s span) intersection(o span) (both span, agree bool) {
 	both = span{at: s.at, earliest: later(s.earliest, o.earliest), latest: earlier(s.latest, o.latest)}
 	return both, !both.latest.Before(both.earliest)
 }
 
-// or is the span in which both are.
-func (s span) or(o span) span {
+// union is the span in which both are.
+func (s span) union(o span) span {
 	return span{at: s.at, earliest: earlier(s.earliest, o.earliest), latest: later(s.latest, o.latest)}
 }
 
@@ -129,25 +129,26 @@ func (c Clock) Observe(r Response) Clock {
 		return c
 	}
 	old := c.newest.moved(s.at)
-	if both, agree := s.and(old); agree {
+	if both, agree := s.intersection(old); agree {
 		c.newest = both
 		return c
 	}
-	if c.contradicts(s.at) {
-		old = old.or(c.contradicted.moved(s.at))
+	if c.remembers(s.at) {
+		old = old.union(c.contradicted.moved(s.at))
 	}
 	return Clock{newest: s, contradicted: old, contradictedAt: s.at}
 }
 
-func (c Clock) contradicts(t time.Time) bool {
+// remembers tells whether what was contradicted still counts when our clock is at t.
+func (c Clock) remembers(t time.Time) bool {
 	return c.contradicted != span{} && t.Sub(c.contradictedAt) < memory
 }
 
 // at is the span when our clock is at t.
 func (c Clock) at(t time.Time) span {
 	s := c.newest.moved(t)
-	if c.contradicts(t) {
-		s = s.or(c.contradicted.moved(t))
+	if c.remembers(t) {
+		s = s.union(c.contradicted.moved(t))
 	}
 	return s
 }

@@ -95,6 +95,7 @@ func TestADateIsJudgedByTheServersClock(t *testing.T) {
 		{"a Date of 2099", responses{dated(fresh, "Thu, 01 Jan 2099 00:00:00 GMT")}, 1 * ms, inconclusive},
 		{"a Date of 1970", responses{dated(fresh, "Thu, 01 Jan 1970 00:00:00 GMT")}, 1 * ms, inconclusive},
 		{"a Date hours away, as a local one that is called GMT", responses{dated(fresh, httpDate(begun.Add(8*hour)))}, 1 * ms, inconclusive},
+		{"a Date hours behind", responses{dated(fresh, httpDate(begun.Add(-8*hour)))}, -8*hour + ms, inconclusive},
 		{"a Date without a zone", responses{dated(fresh, "Tue, 01 Dec 2026 12:00:07")}, 1 * ms, inconclusive},
 		{"a Date in another zone", responses{dated(fresh, "Tue, 01 Dec 2026 12:00:07 PST")}, 1 * ms, inconclusive},
 		{"a Date in an old form", responses{dated(fresh, "Tue Dec  1 12:00:07 2026")}, 1 * ms, inconclusive},
@@ -103,7 +104,7 @@ func TestADateIsJudgedByTheServersClock(t *testing.T) {
 
 		{"a copy in a cache has an old Date, and an Age that is not exact", responses{aged(dated(fresh, httpDate(begun.Add(-time.Minute))), "60")}, 1 * ms, inconclusive},
 		{"a copy in a cache has an old date", responses{aged(dated(fresh, httpDate(begun.Add(-time.Minute))), "60")}, -time.Minute, inconclusive},
-		{"an Age that is no number", responses{aged(fresh, "old")}, 1 * ms, inconclusive},
+		{"an Age that is no number", responses{aged(asked(3*time.Second, 2*ms, 0), "old")}, 2900 * ms, inconclusive},
 		{"two Ages", responses{aged(fresh, "0", "60")}, 1 * ms, inconclusive},
 		{"an endless Age", responses{aged(fresh, "99999999999")}, 1 * ms, inconclusive},
 		{"a response that came before it was asked for", responses{{Sent: begun, Came: begun.Add(-ms), Date: fresh.Date}}, 1 * ms, inconclusive},
