@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 )
 
 // What must hold of every run. What a caller is told is compared with what the model
@@ -115,7 +116,7 @@ func (p *played) beyondPromise() bool {
 		return false
 	}
 	if p.op == del {
-		return p.view == ageless || p.trouble.mayBeAhead()
+		return p.view == ageless || p.trouble.mostAhead() > ages[p.lagged]-2*time.Second
 	}
 	return (p.op == activate || p.op == create) && p.view != cache
 }

@@ -3,6 +3,7 @@ package proof_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -33,8 +34,10 @@ func parsedTrouble(text string) (t trouble, err error) {
 // ofClocks tells whether the dates of this world leave open when something happened.
 func (t trouble) ofClocks() bool { return t.Delays != nil || t.Ahead != 0 || t.Nodes != nil }
 
-// mayBeAhead tells whether the clock of deletedAt may be ahead of that of Date.
-func (t trouble) mayBeAhead() bool { return t.Ahead > 0 || t.Nodes != nil }
+// mostAhead is how far the clock that an old deletedAt is by may be ahead of that of a Date.
+func (t trouble) mostAhead() time.Duration {
+	return t.Ahead - slices.Min(append(slices.Clip(t.Nodes), 0))
+}
 
 func (t trouble) delay(request int) delay {
 	if len(t.Delays) == 0 {

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -99,6 +100,9 @@ const (
 	longAgo = 3 * time.Hour
 )
 
+// ages are how long ago a user was deleted. One who is not deleted has no date that could pass for a new one.
+var ages = map[string]time.Duration{isDeleted: longAgo, isOldNews: 20 * time.Second, isActive: math.MaxInt64, isAbsent: math.MaxInt64}
+
 // begin brings about a start.
 func begin(b *backend, start string) {
 	user := person{ID: subject, Email: "user@example.com", Name: "Oldname", LastName: "Last"}
@@ -107,9 +111,9 @@ func begin(b *backend, start string) {
 	case isActive:
 		b.add(user, 0)
 	case isDeleted:
-		b.add(user, longAgo)
+		b.add(user, ages[isDeleted])
 	case isOldNews:
-		b.add(user, 20*time.Second)
+		b.add(user, ages[isOldNews])
 	case isSame:
 		b.add(taken, 0)
 	case isGone:
