@@ -70,6 +70,12 @@ func loopback(host string) bool {
 // OpenTelemetry. Of a Transport that does not, fewer failures are known to have sent nothing,
 // so that more attempts are ambiguous; and it must not send a request twice by itself, since
 // that would go unnoticed.
+//
+// If the Transport is an [http.Transport], the client leaves connections that have gone dead:
+// after an attempt that timed out, while no other got a response, it goes on with a clone of
+// the Transport. A wrapper keeps its connections, so that over HTTP/2 the attempts of a call
+// may all wait on a dead one, unless its pings notice that within the time of an attempt: see
+// [http.HTTP2Config].
 func WithHTTPClient(hc *http.Client) Option {
 	return func(s *settings) error {
 		if hc == nil {

@@ -64,7 +64,12 @@ func (s *Sender) Do(ctx context.Context, req *http.Request, maxBody int64, once 
 		ctx, t.abort = context.WithCancelCause(ctx)
 		defer t.abort(nil)
 	}
-	resp, err := s.Transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, t.clientTrace())))
+	transport, began := s.Transport, time.Now()
+	pool, isPool := transport.(*Pool)
+	if isPool {
+		transport = pool.current.Load()
+	}
+	resp, err := transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, t.clientTrace())))
 	err = NonNil(err)
 	var result Result
 	switch {
@@ -76,7 +81,7 @@ func (s *Sender) Do(ctx context.Context, req *http.Request, maxBody int64, once 
 		if resp != nil && resp.Body != nil {
 			_ = resp.Body.Close() // A transport that returns an error and a response has failed.
 		}
-		result = Result{Err: err, Sent: t.sent(s.Transport, req, err, NonNil(context.Cause(ctx)))}
+		result = Result{Err: err, Sent: t.sent(transport, req, err, NonNil(context.Cause(ctx)))}
 		result.Permanent = !result.Sent && permanent(err)
 	}
 	result.Repeated = t.repeated.Load()
@@ -87,6 +92,9 @@ func (s *Sender) Do(ctx context.Context, req *http.Request, maxBody int64, once 
 		case errSentTwice:
 			result.Err = errSentTwice
 		}
+	}
+	if used, ok := transport.(*http.Transport); ok && isPool {
+		pool.done(used, began, result)
 	}
 	return result
 }

@@ -91,7 +91,7 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	begun := time.Now()
 	result := c.send(req)
-	c.record(result)
+	c.record(result, begun)
 	c.logAttempt(begun)
 	if result.Err != nil {
 		return nil, result.Err // without the response: net/http logs one that comes with an error
@@ -167,16 +167,16 @@ func (c *call) send(req *http.Request) attempt.Result {
 }
 
 // record adds an attempt to what the call knows.
-func (c *call) record(r attempt.Result) {
+func (c *call) record(r attempt.Result, sentAt time.Time) {
 	o := &c.outcome
 	o.Failure, o.RetryAfter = r.Err, 0
 	o.Sent = o.Sent || r.Sent
 	if r.Response != nil {
 		if c.op.Rule.Retry != verdict.Safe {
-			c.client.Clock.observe(r.Response.Header, r.At)
+			c.client.Clock.observe(shown(r.Response.Header, sentAt, r.At))
 		}
 		c.redactCookies(r.Response.Cookies())
-		o.Response = &Response{Status: r.Response.StatusCode, Header: r.Response.Header, Body: r.Body, Cut: r.Err != nil, At: r.At}
+		o.Response = &Response{Status: r.Response.StatusCode, Header: r.Response.Header, Body: r.Body, Cut: r.Err != nil, SentAt: sentAt, At: r.At}
 		o.RetryAfter = retryAfter(r.Response.Header)
 	}
 	var a verdict.Attempt
@@ -185,6 +185,8 @@ func (c *call) record(r attempt.Result) {
 		a = o.Response.classify(c.op, &c.in).Attempt()
 	case r.TooLarge:
 		a = verdict.TooLarge
+	case r.Response != nil && isRefusal(r.Response.StatusCode): // Its body is cut, or can't be decoded.
+		a = verdict.Response{Status: r.Response.StatusCode}.Attempt()
 	case r.Sent:
 		a = verdict.Lost
 	case r.Permanent:
@@ -194,6 +196,11 @@ func (c *call) record(r attempt.Result) {
 	}
 	c.state = c.state.After(a, r.Repeated)
 	c.tellGate(r)
+}
+
+// isRefusal tells whether a status says by itself that the request was not applied.
+func isRefusal(status int) bool {
+	return status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != 499
 }
 
 // decide decides what comes after an attempt. It is the CheckRetry of go-retryablehttp.

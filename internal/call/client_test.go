@@ -29,7 +29,9 @@ func says(status int, header ...string) exchange {
 	return func(*http.Request) (*http.Response, error) {
 		h := http.Header{}
 		for i := 0; i < len(header); i += 2 {
-			h.Set(header[i], header[i+1])
+			if header[i+1] != "" {
+				h.Set(header[i], header[i+1])
+			}
 		}
 		return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(`{"message":"it is so"}`))}, nil
 	}

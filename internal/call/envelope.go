@@ -19,7 +19,7 @@ type Response struct {
 	Header       http.Header
 	Body         []byte    // as much of it as came
 	Cut          bool      // the body is not complete
-	At           time.Time // when the header came
+	SentAt, At   time.Time // when the request was sent, and when the header came
 	Envelope     bool
 	Message      string   // the server's own words
 	Code         string   // the body's "error_code"
@@ -58,7 +58,8 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 		r.ReadErr = in.Read(r)
 		_, mismatch := errors.AsType[MismatchError](r.ReadErr)
 		facts.Incomplete = op.Required && r.ReadErr != nil || mismatch
-		r.Envelope = r.Envelope || r.ReadErr == nil || mismatch
+		facts.Stale = errors.Is(r.ReadErr, errStale)
+		r.Envelope = r.Envelope || r.ReadErr == nil || mismatch || facts.Stale
 	}
 	switch {
 	case !refusal && e.notBool && !e.successFalse:

@@ -81,6 +81,7 @@ type Response struct {
 	AlreadySo  bool // it has the documented message of a 400 that says that it is so already
 	Documented bool // it has another documented message of a 400, which says why nothing was applied
 	Incomplete bool // it lacks what the operation must read
+	Stale      bool // it is the response to a read-back and may be older than the call
 }
 
 // Attempt returns what the response means.
@@ -139,6 +140,8 @@ func (r Response) success() Attempt {
 		return Accepted
 	case r.Body == NoEnvelope:
 		return Unrecognized
+	case r.Stale:
+		return Stale
 	case r.Incomplete:
 		return Incomplete
 	}
