@@ -649,7 +649,7 @@ func TestUsersAreAddedReplacedAndMissing(t *testing.T) {
 	assert.Equal(t, flashbacktest.User{ID: "user-1", OrgID: "org-2", Role: flashback.RoleBilling}, user)
 	owner, ok := backend.User("owner")
 	require.True(t, ok)
-	assert.Equal(t, flashbacktest.User{ID: "owner", OrgID: flashbacktest.DefaultOrg, Role: flashback.RoleOwner}, owner)
+	assert.Equal(t, flashbacktest.User{ID: "owner", OrgID: flashbacktest.DefaultOrg, Role: flashback.RoleOwner, Validated: true}, owner)
 }
 
 func TestCloseEndsWhatStalls(t *testing.T) {
