@@ -139,7 +139,7 @@ type wireUserShort struct {
 	OrgRole  int    `json:"orgRole"`
 }
 
-func (ws *Workspace) wire() wireWorkspace { return wireWorkspace{ws.ID, ws.Name, ws.OrgID} }
+func (ws Workspace) wire() wireWorkspace { return wireWorkspace{ws.ID, ws.Name, ws.OrgID} }
 
 // wireUsers is the workspace with its users, also with those that no longer exist.
 func (b *Backend) wireUsers(ws *Workspace) wireWorkspaceUsers {

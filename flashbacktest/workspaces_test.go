@@ -160,10 +160,11 @@ func TestWhatTheCallsMakeOfAWorkspace(t *testing.T) {
 	const path = "/workspace/created-workspace-2"
 	ok("owner", http.MethodPost, path+"/users", `{"userId":"reader","role":"READ"}`)
 	ok("owner", http.MethodPost, path+"/users", `{"userId":"writer","role":"READ"}`)
+	ok("owner", http.MethodPost, path+"/users", `{"userId":"outsider","role":"WRITE"}`)
 	ok("owner", http.MethodPut, path+"/users/writer", `{"role":"ADMIN"}`)
 	ok("writer", http.MethodDelete, path+"/users/reader", "")
 	ok("writer", http.MethodPut, path, `{"name":"Newer"}`)
-	want.Name, want.Users = "Newer", map[string]string{"owner": "ADMIN", "writer": "ADMIN"}
+	want.Name, want.Users = "Newer", map[string]string{"owner": "ADMIN", "writer": "ADMIN", "outsider": "WRITE"}
 	changed, _ := b.Workspace("created-workspace-2")
 	assert.Equal(t, want, changed)
 	assert.False(t, changed.Deleted())
