@@ -723,6 +723,16 @@ func TestNewClosesTheServerAtTheEndOfTheTest(t *testing.T) {
 	requireError(t, err, syscall.ECONNREFUSED)
 }
 
+func TestAServerThatIsClosedAtOnceListensNoMore(t *testing.T) {
+	t.Parallel()
+	for range 100 { // whether its goroutine has begun to serve, or not
+		server := flashbacktest.NewServer()
+		server.Close()
+		_, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
+		requireError(t, err, syscall.ECONNREFUSED)
+	}
+}
+
 func TestServersAreIndependent(t *testing.T) {
 	t.Parallel()
 	one, oneClient := start(t)

@@ -18,6 +18,7 @@ type Server struct {
 	URL string
 
 	server        http.Server
+	listener      net.Listener
 	allowUnplayed atomic.Bool
 }
 
@@ -57,14 +58,19 @@ func NewServer() *Server {
 	if err != nil {
 		panic(fmt.Sprintf("flashbacktest: no loopback port: %v", err))
 	}
-	s := &Server{Backend: NewBackend(), URL: "http://" + listener.Addr().String()}
+	s := &Server{Backend: NewBackend(), URL: "http://" + listener.Addr().String(), listener: listener}
 	s.server.Handler = s.Backend
 	go func() { _ = s.server.Serve(listener) }() // it ends with ErrServerClosed
 	return s
 }
 
 // Close ends the server and its connections, also those that stall.
-func (s *Server) Close() { _ = s.server.Close() } // the listener is all that could fail to close
+func (s *Server) Close() {
+	// Close fails only where the listener is closed already. The server does not know the
+	// listener before the goroutine of NewServer has run.
+	_ = s.listener.Close()
+	_ = s.server.Close()
+}
 
 // Client is [Backend.Client], but over the loopback connection.
 func (s *Server) Client(opts ...flashback.Option) *flashback.Client {
