@@ -64,7 +64,8 @@ func ask(ctx context.Context, t task) (result told, err error) {
 	if err != nil {
 		return told{}, err
 	}
-	return result, json.Unmarshal(output, &result)
+	err = json.Unmarshal(output, &result)
+	return result, err
 }
 
 // answer does the task of standard input and writes what the callers were told.

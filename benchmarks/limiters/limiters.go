@@ -103,7 +103,7 @@ func backend(takes time.Duration) (*truth, string) {
 	mux.HandleFunc("GET /active", func(w http.ResponseWriter, _ *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
-		ids := []string{}
+		ids := make([]string, 0, len(active))
 		for id := range active {
 			ids = append(ids, id)
 		}
@@ -159,9 +159,9 @@ frontend clients
 	stick-table type ip size 100k expire 30s store http_req_rate(1s)
 	http-request track-sc0 src
 	http-request deny deny_status 429 if { sc_http_req_rate(0) gt 200 }
-	default_backend backend
-backend backend
-	server backend %s
+	default_backend api
+backend api
+	server api %s
 `
 
 func haproxy(ctx context.Context) (*truth, error) {

@@ -9,6 +9,8 @@ import (
 
 // A caller that is right is not found wrong, and one that tells the opposite of what
 // happened is, for each of its calls.
+//
+//nolint:paralleltest // It replaces the callers.
 func TestCount(t *testing.T) {
 	const calls = 50
 	honest := callers

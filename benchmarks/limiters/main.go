@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -55,7 +56,7 @@ type crowd struct{ clients, workers int } // workers of each client
 
 func (c crowd) String() string {
 	if c.clients == 1 {
-		return fmt.Sprint(c.workers)
+		return strconv.Itoa(c.workers)
 	}
 	return fmt.Sprintf("%dx%d", c.clients, c.workers)
 }

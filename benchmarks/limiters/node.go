@@ -66,7 +66,7 @@ var installed = sync.OnceValues(func() (string, error) {
 			return "", err
 		}
 	}
-	npm := exec.Command("npm", append([]string{"install", "--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"}, packages...)...) //nolint:gosec,noctx // Nobody else chooses these.
+	npm := exec.Command("npm", append([]string{"install", "--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"}, packages...)...) //nolint:gosec // Nobody else chooses these.
 	npm.Dir = dir
 	if output, err := npm.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("npm packages: %w: npm install: %w\n%s", errMissing, err, output)
