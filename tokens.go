@@ -25,6 +25,9 @@ type Tokens struct {
 	Refresh Secret
 	// ID names the refresh token for [Session.RevokeToken]; "" if unknown.
 	ID string
+	// IssuedAt is when Access was granted, by this machine's clock; zero if nothing tells. With
+	// ExpiresAt it says how long the whole life of Access is.
+	IssuedAt time.Time
 	// ExpiresAt is the end of Access, by this machine's clock; zero if nothing tells.
 	ExpiresAt time.Time
 	// BaseURL is the only backend that gets them.
@@ -48,12 +51,32 @@ func resumed(tokens Tokens) (Tokens, error) {
 	return tokens, nil
 }
 
-// TokenStore keeps tokens for several sessions and processes. Package tokenfile has one.
+// TokenStore keeps the tokens of a session, for this process or for several. Package tokenfile
+// has one.
 type TokenStore interface {
-	// Update keeps the tokens that f makes of those that are kept, while no other Update of
-	// them runs anywhere. The zero Tokens are none. If f fails, its error is returned, and
-	// nothing changes.
-	Update(ctx context.Context, f func(kept Tokens) (Tokens, error)) error
+	// Lock waits, within ctx, until nobody else has the lock, in this process or in another that
+	// uses the same store.
+	Lock(ctx context.Context) (TokenLock, error)
+}
+
+// TokenLock is a [TokenStore] while it is locked. Its methods are called one at a time, in this
+// order: Load, then Begin and Save if something is to be sent or kept, then Unlock.
+//
+// A TokenLock that also has a method Interrupted() time.Time tells with it, after Load, when a
+// process began to present the kept refresh token without having learned the response; the zero
+// time if none has. The error of a lost session says so.
+type TokenLock interface {
+	// Load returns the tokens that are kept; the zero Tokens, if there are none.
+	Load() (Tokens, error)
+	// Begin makes room for new tokens, and a durable marker that the kept refresh token is about
+	// to be presented. If it fails, nothing is sent.
+	Begin() error
+	// Save keeps tokens durably, and ends what Begin began. With the tokens of Load, nothing has
+	// changed; the zero Tokens mean that there are none. It is not called if the response to what
+	// was sent is not known: then the marker stays.
+	Save(tokens Tokens) error
+	// Unlock releases the lock. It is called once, in any case.
+	Unlock() error
 }
 
 // keeper carries out one change of a session's tokens. own are those it has.
@@ -133,8 +156,24 @@ func WithTokenStore(store TokenStore) Option {
 	if store == nil {
 		return withKeeper(nil)
 	}
-	return withKeeper(func(ctx context.Context, _ Tokens, f func(Tokens) (Tokens, error)) error {
-		return store.Update(ctx, f)
+	return withKeeper(func(ctx context.Context, _ Tokens, f func(Tokens) (Tokens, error)) (err error) {
+		lock, err := store.Lock(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, lock.Unlock()) }()
+		kept, err := lock.Load()
+		if err != nil {
+			return err
+		}
+		if err := lock.Begin(); err != nil {
+			return err
+		}
+		next, err := f(kept)
+		if err != nil {
+			return err
+		}
+		return lock.Save(next)
 	})
 }
 
