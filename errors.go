@@ -34,9 +34,12 @@ var (
 	ErrNoFields        = fmt.Errorf("no valid fields to update (%w)", ErrBadRequest)
 	// ErrUnauthorized is a 401: the token is bad or has expired.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrSessionLost is a refresh token that the server refuses, perhaps since a lost response
-	// spent it. It matches [ErrUnauthorized].
-	ErrSessionLost = fmt.Errorf("the session may be lost: log in again (%w)", ErrUnauthorized)
+	// ErrSessionLost means that the API has refused the refresh token of a [Session], so that the user
+	// has to log in again. It matches [ErrUnauthorized].
+	ErrSessionLost = fmt.Errorf("the session is lost: log in again (%w)", ErrUnauthorized)
+	// ErrNoTokens means that there are no tokens to go on with, so that the user has to log in: nothing
+	// was kept yet, or the session was logged out. It matches [ErrUnauthorized].
+	ErrNoTokens = fmt.Errorf("no tokens: log in (%w)", ErrUnauthorized)
 	// ErrForbidden is a 403 with an envelope: too low a role, or another organization.
 	ErrForbidden = errors.New("forbidden")
 	// ErrNotFound is a 404 with an envelope.
@@ -64,7 +67,7 @@ var (
 
 // allKinds are all of these.
 var allKinds = []error{
-	ErrBadRequest, ErrUserNotDeleted, ErrSelfDeletion, ErrRoleCombination, ErrNoFields, ErrUnauthorized, ErrSessionLost, ErrForbidden,
+	ErrBadRequest, ErrUserNotDeleted, ErrSelfDeletion, ErrRoleCombination, ErrNoFields, ErrUnauthorized, ErrSessionLost, ErrNoTokens, ErrForbidden,
 	ErrNotFound, ErrConflict, ErrRateLimited, ErrServer, ErrUnexpectedResponse, ErrOutcomeUnknown, ErrRetryBudget,
 	ErrInvalidArgument, ErrNotSent,
 }
@@ -154,6 +157,8 @@ type Error struct {
 	OutcomeUnknown bool
 
 	Err error
+
+	envelope bool // the last response has one
 }
 
 // Error is one line of a few hundred characters, without secrets.
@@ -274,6 +279,7 @@ func failure(op *operation, id string, o *call.Outcome) *Error {
 	if r := o.Response; r != nil {
 		all = all.and(kind(op, r))
 		e.StatusCode, e.Message, e.Code, e.Header, e.Body = r.Status, r.Message, r.Code, r.Header, r.Body
+		e.envelope = r.Envelope
 		e.RequestID = call.RequestID(r.Header)
 	}
 	for _, r := range o.Reasons {
@@ -309,8 +315,8 @@ func reason(r call.Reason) error {
 		}
 		return ended{newForeign(r.Text, r.Cause), r.Err}
 	case call.NoToken, call.NetworkFailed:
-		if lost, ok := r.Err.(lostSessionError); ok { //nolint:errorlint // A source's own error is not it, whatever it wraps.
-			return lost
+		if e, ok := r.Err.(sessionError); ok { //nolint:errorlint // A source's own error is not it, whatever it wraps.
+			return e
 		}
 		return newForeign(r.Text, r.Err)
 	case call.WaitTooLong, call.ReadBackFailed:

@@ -97,7 +97,7 @@ func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 		if source == nil {
 			return errors.New("WithTokenSource got nil; give a function, or pass an access token to NewClient")
 		}
-		s.caller.Renews, s.session = true, nil
+		s.caller.Renews, s.caller.Secrets, s.session = true, nil, nil
 		s.caller.Token = func(ctx context.Context) (string, error) {
 			token, err := source(ctx)
 			if err != nil {
@@ -188,6 +188,8 @@ func WithoutThrottling() Option {
 //   - "flashback: retrying", at Info: before the wait.
 //   - "flashback: recovered", at Info: a success with Recovered set.
 //   - "flashback: outcome unknown", at Warn: a failure with OutcomeUnknown set.
+//   - "flashback: renewal failed", at Warn: of a [Session], which tries again.
+//   - "flashback: tokens not kept", at Warn: granted to a [Session], which offers them to the store again.
 //   - "flashback: throttled", at Debug: after a wait.
 //   - "flashback: attempt", at Debug: after each.
 //   - "flashback: call", at Debug: after each, and each read-back.

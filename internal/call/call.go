@@ -77,8 +77,19 @@ func (c *Client) Do(ctx context.Context, op *Op, in *Input) Outcome {
 	run.client, run.ctx, run.op, run.in, run.secrets = c, ctx, op, &all.input, &all.secrets
 	run.next.max = c.Retry.Max
 	run.secrets.AddPassword(in.Password)
+	run.hideTokens()
 	run.do() //nolint:contextcheck // The call has it.
 	return run.finish()
+}
+
+// hideTokens redacts the tokens that the client knows of.
+func (c *call) hideTokens() {
+	if c.client.Secrets == nil {
+		return
+	}
+	for _, token := range c.client.Secrets() {
+		c.secrets.AddToken(token)
+	}
 }
 
 func (c *call) do() {
@@ -267,8 +278,10 @@ func RefusedToken(ctx context.Context) string {
 	if ctx == nil {
 		return ""
 	}
-	token, _ := ctx.Value(refused{}).(string)
-	return token
+	if token, ok := ctx.Value(refused{}).(func() string); ok {
+		return token()
+	}
+	return ""
 }
 
 // askToken asks for the token of the next attempt.
@@ -293,6 +306,7 @@ func (c *call) stop(r Reason) { c.outcome.Reasons = append(c.outcome.Reasons, r)
 
 // finish makes the outcome, with nothing in it that is secret.
 func (c *call) finish() Outcome {
+	c.hideTokens() // with those that came since the call began
 	o := &c.outcome
 	o.Verdict = c.state.Verdict()
 	r := o.Response

@@ -25,7 +25,8 @@ type Client struct {
 	Sender    attempt.Sender
 	Jar       http.CookieJar
 	Token     func(context.Context) (string, error)
-	Renews    bool // Token may give another token than before
+	Renews    bool            // Token may give another token than before
+	Secrets   func() []string // tokens to redact besides the one that is sent; nil for none
 	UserAgent string
 	Retry     Retry
 	Budget    *budget.Budget // nil for none

@@ -49,10 +49,10 @@ func (c *call) plan() bool {
 	case over && (c.failure != nil || step != verdict.Stop):
 		c.stop(c.ended())
 		return false
+	case step == verdict.TryNewToken: // also if no retry is left, so that the source learns of the 401
+		return c.renew()
 	case step == verdict.Stop, c.outcome.Attempts > c.next.max:
 		return false
-	case step == verdict.TryNewToken:
-		return c.renew()
 	}
 	asked, most := c.outcome.RetryAfter, c.client.Retry.MaxRetryAfter
 	if asked > most {
@@ -102,7 +102,9 @@ func (c *call) renew() bool {
 	if !c.client.Renews || c.op.Auth != Renewed {
 		return false
 	}
-	if old := c.token; !c.askToken(context.WithValue(c.ctx, refused{}, old)) || c.token == old {
+	// A func, because the text of a context shows its strings.
+	if old := c.token; !c.askToken(context.WithValue(c.ctx, refused{}, func() string { return old })) ||
+		c.token == old || c.outcome.Attempts > c.next.max {
 		return false
 	}
 	c.next.wait = 0

@@ -27,8 +27,11 @@ type Op struct {
 	Empty    bool
 	// MaxBody is how many bytes of a response's body are read; 0 is 1 MiB.
 	MaxBody int64
-	// Grants says that a success has new tokens in it: no body but that of a refusal is shown.
+	// Grants says that a success has new tokens in it: no body but that of a refusal is shown,
+	// and the connection is closed.
 	Grants bool
+	// Codes are documented error codes. They are shown in full, whatever secret is a part of one.
+	Codes []string
 
 	// ReadBack settles what the rule has settled by a read-back.
 	ReadBack *ReadBack

@@ -37,6 +37,7 @@ func (c *call) newRequest(ctx context.Context) error {
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
 		ProtoMinor: 1,
+		Close:      c.op.Grants, // a connection's buffers keep what it has read
 	}).WithContext(ctx)
 	if c.in.Body == nil {
 		return nil

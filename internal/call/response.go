@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
@@ -84,7 +85,10 @@ func (r *Response) redact(op *Op, s *redact.Secrets) {
 	if op.Grants && r.Status < http.StatusBadRequest && !r.Denied {
 		r.Body = []byte(redact.Mark) // what it grants has not been read, and is a secret
 	}
-	r.Message, r.Code = kept(s, r.Message, maxKept), kept(s, r.Code, maxKept)
+	r.Message = kept(s, r.Message, maxKept)
+	if !slices.Contains(op.Codes, r.Code) {
+		r.Code = kept(s, r.Code, maxKept)
+	}
 	r.Body = s.Body(r.Body[:min(len(r.Body), maxKept)], r.Cut || len(r.Body) > maxKept)
 	r.Header = s.Header(r.Header)
 	if r.Missing != nil {
