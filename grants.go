@@ -86,11 +86,13 @@ func (r *renewer) requestVerify(ctx context.Context, limited Tokens, code string
 }
 
 // requestMFAStatus asks whether the token of a login needs a second factor, and returns nil if it does not.
-// It does not wait for long: without a response, the calls of the session will tell.
+// It asks once, and not for long: without a response, the calls of the session will tell.
 func (r *renewer) requestMFAStatus(ctx context.Context, tokens Tokens) *MFARequiredError {
 	ctx, cancel := context.WithTimeout(WithResponse(ctx, nil), patient(ctx))
 	defer cancel()
-	outcome, _ := r.with(tokens).do(ctx, &mfaStatus, call.Input{}, nil)
+	ask := r.with(tokens)
+	ask().Retry.Max = 0
+	outcome, _ := ask.do(ctx, &mfaStatus, call.Input{}, nil)
 	mfa, _ := outcome.Found.(*MFARequiredError)
 	return mfa
 }

@@ -239,7 +239,15 @@ func (s *Session) Close(ctx context.Context) error {
 		if r.granted().empty() {
 			return nil
 		}
-		return r.withLock(ctx, op, r.renew)
+		return r.withLock(ctx, op, func(_ context.Context, lock TokenLock, kept Tokens) error {
+			if r.opened(kept); r.granted().empty() { // Others have kept newer ones.
+				return nil
+			}
+			if err := lock.Begin(); err != nil {
+				return r.storeError(op, err)
+			}
+			return r.save(op, lock, r.granted())
+		})
 	})
 }
 
@@ -463,9 +471,7 @@ func (r *renewer) save(op string, lock TokenLock, tokens Tokens) error {
 		return r.storeError(op, err)
 	}
 	r.update(func(s state, now time.Time) state {
-		if s.Tokens().Access == granted.Access {
-			r.failed = &Error{Op: op, Err: errors.New("a renewal has given the same access token again")}
-		}
+		r.failed = &Error{Op: refreshTokens.Name, Err: errors.New("a renewal has given the same access token again")} // if it has
 		return s.AfterSaving(now)
 	})
 	return nil

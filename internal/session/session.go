@@ -123,7 +123,7 @@ func (s State[T]) AfterOpening(kept Tokens[T]) State[T] {
 // AfterGrant is the state after a login or a renewal has got tokens. For an access token that is granted
 // again, the later end counts; if both have passed, its end is not known.
 func (s State[T]) AfterGrant(granted Tokens[T], now time.Time) State[T] {
-	if granted.Access == s.tokens.Access {
+	if granted.Access == s.tokens.Access && granted.Access != s.zero() {
 		if !granted.ExpiresAt.After(s.tokens.ExpiresAt) {
 			granted.IssuedAt, granted.ExpiresAt = s.tokens.IssuedAt, s.tokens.ExpiresAt
 		}
@@ -139,7 +139,7 @@ func (s State[T]) AfterGrant(granted Tokens[T], now time.Time) State[T] {
 // before, there is a pause before the next renewal.
 func (s State[T]) AfterSaving(now time.Time) State[T] {
 	next := State[T]{tokens: s.granted}
-	if next.tokens.Access == s.tokens.Access {
+	if next.tokens.Access == s.tokens.Access && next.tokens.Access != s.zero() {
 		next.pause = now.Add(Pause)
 	}
 	return next
