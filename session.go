@@ -542,12 +542,12 @@ func (r *renewer) withLock(ctx context.Context, op string, f func(context.Contex
 			err = r.storeError(op, failed)
 		}
 	}()
-	if ctx.Err() != nil { // The store may have waited for longer, and nothing is sent late.
-		return waiting(ctx, op)
-	}
 	kept, err := lock.Load()
 	if err != nil {
 		return r.storeError(op, err)
+	}
+	if ctx.Err() != nil { // The store may have taken longer, and nothing is begun late.
+		return waiting(ctx, op)
 	}
 	if kept.empty() {
 		kept = Tokens{}

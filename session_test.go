@@ -482,12 +482,12 @@ func TestAnyOtherFailureOfARefreshIsReportedPausedAndAskedAgain(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := withJane()
-				var logged bytes.Buffer
-				session, client := logIn(t, b, flashback.WithoutThrottling(), flashback.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+				logged := &records{}
+				session, client := logIn(t, b, flashback.WithoutThrottling(), flashback.WithLogger(logged.logger()))
 				b.Decide(onPath(refreshPath, fault))
 				<-time.After(55 * time.Minute)
 				require.NoError(t, see(t.Context(), client), "the old token lives")
-				assert.Contains(t, logged.String(), `level=WARN msg="flashback: renewal failed" op=user.refresh`)
+				assert.Contains(t, logged.text(), `level=WARN msg="flashback: renewal failed" op=user.refresh`)
 				sent := count(b, refreshPath)
 				for range 5 {
 					require.NoError(t, see(t.Context(), client))
@@ -962,4 +962,27 @@ func TestWhenATokenEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// records are what was logged, for several goroutines.
+type records struct {
+	mu     sync.Mutex
+	logged bytes.Buffer
+}
+
+func (r *records) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.logged.Write(p)
+}
+
+func (r *records) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.logged.String()
+}
+
+// logger logs everything.
+func (r *records) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
