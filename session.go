@@ -261,7 +261,7 @@ func (s *Session) Logout(ctx context.Context) error {
 	}
 	var first *Error
 	for refused := ""; ; {
-		token, err := r.token(ctx, refused)
+		_, err := r.token(ctx, refused)
 		switch {
 		case err == nil, errors.Is(err, ErrSessionLost):
 		case ctx.Err() != nil:
@@ -274,7 +274,7 @@ func (s *Session) Logout(ctx context.Context) error {
 		if first != nil || !errors.As(err, &last) || !last.mayHaveEnded() {
 			return first.then(err)
 		}
-		first, refused = last, token // A renewal tells whether the session has ended already.
+		first, refused = last, s.Tokens().Access.Reveal() // A renewal tells whether the session has ended already.
 	}
 }
 
