@@ -49,10 +49,10 @@ const (
 
 // Next says what to do now. The access token can be handed out meanwhile if it is usable.
 func (s State[T]) Next(now time.Time) Action {
-	var none T
+	none := s.zero()
 	toSave := s.granted != (Tokens[T]{})
 	renewable := s.tokens.Refresh != none && s.tokens.Refresh != s.lost
-	due := toSave || renewable && s.due(now)
+	due := renewable && s.inLastTenth(now)
 	switch {
 	case s.Usable(now) && (s.paused(now) || !due):
 		return Nothing
@@ -71,16 +71,12 @@ func (s State[T]) Next(now time.Time) Action {
 // Usable tells whether the access token can be handed out: it is not known to have ended, and no 401
 // has refused it.
 func (s State[T]) Usable(now time.Time) bool {
-	var none T
 	ends := s.tokens.ExpiresAt
-	return s.tokens.Access != none && s.tokens.Access != s.refused && (ends.IsZero() || now.Before(ends))
+	return s.tokens.Access != s.zero() && s.tokens.Access != s.refused && (ends.IsZero() || now.Before(ends))
 }
 
-// due tells whether the access token is not usable, or in the last tenth of its whole life.
-func (s State[T]) due(now time.Time) bool {
-	if !s.Usable(now) {
-		return true
-	}
+// inLastTenth tells whether the access token is in the last tenth of its whole life.
+func (s State[T]) inLastTenth(now time.Time) bool {
 	if s.tokens.ExpiresAt.IsZero() {
 		return false
 	}

@@ -126,11 +126,13 @@ func (w world) renamed() world {
 type step struct {
 	name string
 	world
+
+	granted age // of the access token, if one was granted
 }
 
 // steps are all that can happen.
 func (w world) steps() (all []step) {
-	add := func(name string, next world) { all = append(all, step{name, next}) }
+	add := func(name string, next world) { all = append(all, step{name: name, world: next}) }
 	// At any time:
 	next := w
 	next.state.tokens, next.state.granted, next.kept = older(w.state.tokens), older(w.state.granted), older(w.kept)
@@ -167,7 +169,7 @@ func (w world) steps() (all []step) {
 func (w world) opens() (all []step) {
 	next := w
 	next.state = w.state.AfterStoreFailure(now)
-	all = append(all, step{"the store can't be opened", next})
+	all = append(all, step{name: "the store can't be opened", world: next})
 	for name, state := range map[string]State[int8]{"the store is opened": w.state, "a new process opens the store": {}} {
 		next := w
 		if name != "the store is opened" {
@@ -181,17 +183,17 @@ func (w world) opens() (all []step) {
 			next.phase = saving
 		case Nothing, Wait, LogIn, NoTokens:
 		}
-		all = append(all, step{name, next})
+		all = append(all, step{name: name, world: next})
 	}
 	return all
 }
 
 // others are what other processes do.
 func (w world) others() (all []step) {
-	all = append(all, step{"a logout", world{}})
+	all = append(all, step{name: "a logout"})
 	next := w
 	next.kept = Tokens[int8]{}
-	all = append(all, step{"the store is emptied", next})
+	all = append(all, step{name: "the store is emptied", world: next})
 	access, refresh := w.fresh()
 	for _, kept := range []Tokens[int8]{
 		aged(access, refresh, unknown, true), aged(access, refresh, alive, true), aged(access, refresh, alive, false),
@@ -200,13 +202,14 @@ func (w world) others() (all []step) {
 		next := w
 		next.kept = kept
 		next.known |= 1 << access
-		all = append(all, step{"another process gets tokens", next})
+		all = append(all, step{name: "another process gets tokens", world: next})
 	}
-	for _, a := range []age{unknown, alive} {
-		if w.kept.Access != 0 {
-			next := w
-			next.kept = aged(w.kept.Access, refresh, a, true)
-			all = append(all, step{"another process gets the same access token", next})
+	for _, kept := range []Tokens[int8]{
+		aged(w.kept.Access, refresh, unknown, true), aged(w.kept.Access, refresh, alive, true), aged(w.kept.Access, 0, alive, true),
+	} {
+		if next := w; w.kept.Access != 0 {
+			next.kept = kept
+			all = append(all, step{name: "another process gets the same access token", world: next})
 		}
 	}
 	return all
@@ -216,24 +219,24 @@ func (w world) others() (all []step) {
 func (w world) answers() (all []step) {
 	next := w
 	next.state, next.phase = w.state.AfterFailure(now), idle
-	all = append(all, step{"a renewal fails", next})
+	all = append(all, step{name: "a renewal fails", world: next})
 	next = w
 	next.state, next.phase = w.state.AfterRefusal(), idle
 	next.refused |= 1 << w.state.tokens.Refresh
-	all = append(all, step{"the API refuses", next})
+	all = append(all, step{name: "the API refuses", world: next})
 	access, refresh := w.fresh()
-	for _, a := range []age{unknown, alive} {
+	for _, a := range []age{unknown, alive, lastTenth} {
 		next := w
 		next.phase = saving
 		next.spent |= 1 << w.state.tokens.Refresh
 		next.state = w.state.AfterGrant(aged(access, refresh, a, true), now)
-		all = append(all, step{"other tokens are granted", next})
+		all = append(all, step{"other tokens are granted", next, a})
 		next.spent = w.spent
 		next.state = w.state.AfterGrant(aged(access, w.state.tokens.Refresh, a, true), now)
-		all = append(all, step{"another access token is granted", next})
+		all = append(all, step{"another access token is granted", next, a})
 		if w.state.tokens.Access != 0 {
 			next.state = w.state.AfterGrant(aged(w.state.tokens.Access, w.state.tokens.Refresh, a, true), now)
-			all = append(all, step{"the same access token is granted", next})
+			all = append(all, step{"the same access token is granted", next, a})
 		}
 	}
 	return all
@@ -268,7 +271,7 @@ func (w world) broken() string {
 		return "what was granted is kept as soon as it is needed"
 	case s.granted == none && renewable && !paused && (!usable || a == lastTenth) && next != Renew:
 		return "a token is renewed in the last tenth of its life, and if it is not usable"
-	case s.granted != none && usable && !paused && next != Save:
+	case s.granted != none && usable && a == lastTenth && !paused && next != Save:
 		return "what was granted is kept beside calls with a living token"
 	case usable && (a == alive || a == unknown) && s.granted == none && next != Nothing:
 		return "a token is not renewed before the last tenth of its life"
@@ -293,12 +296,16 @@ func (w world) brokenBy(to step) string {
 		return "an empty store leaves the tokens that the session has"
 	case opened && before.granted == none && w.kept != none && (after.tokens.Access != w.kept.Access || after.tokens.Refresh != w.kept.Refresh):
 		return "the tokens of the store are the newest"
+	case opened && elsewhere && before.granted != none && (after.granted != none || after.tokens.Access != w.kept.Access):
+		return "what others have kept meanwhile takes the place of what could not be kept"
 	case opened && same && before.granted == none && ageOf(w.kept) == alive && ageOf(before.tokens) == ended && ageOf(after.tokens) != alive:
 		return "of two ends of the same token the later one counts, also from the store"
 	case opened && !same && before.tokens != none && after.pause.After(now):
 		return "a pause is about the token before"
 	case to.name == "a 401" && !before.pause.After(now) && has(to.unauthorized, before.tokens.Access) && !has(w.unauthorized, before.tokens.Access) && after.Usable(now):
 		return "a refused token is not used until a renewal was tried"
+	case to.name == "a 401" && before.pause.After(now) && after != before:
+		return "a 401 during a pause tells nothing new"
 	case to.name == "a renewal fails" && ageOf(before.tokens) != ended && before.tokens.Access != 0 && !after.Usable(now):
 		return "a token that can't be renewed is used again while it lives"
 	case to.name == "a renewal fails" && !after.pause.After(now):
@@ -307,10 +314,10 @@ func (w world) brokenBy(to step) string {
 		return "who needs the store may try again at once"
 	case to.name == "the store can't be opened" && before.Usable(now) && after.Next(now) != Nothing:
 		return "who has a usable token is not kept by a store that fails"
-	case to.name == "the same access token is granted" && after.granted.ExpiresAt.Before(before.tokens.ExpiresAt) && !after.granted.ExpiresAt.IsZero():
-		return "of two ends of the same token the later one counts"
-	case to.name == "the same access token is granted" && ageOf(after.granted) == ended:
-		return "a token that was just granted has not ended"
+	case to.name == "the same access token is granted" && !after.granted.ExpiresAt.Equal(laterEnd(before.tokens, to.granted)):
+		return "of two ends of the same token the later one counts, and none that has passed"
+	case (to.name == "other tokens are granted" || to.name == "another access token is granted") && ageOf(after.granted) != to.granted:
+		return "another token has an end of its own"
 	case to.name == "the tokens are kept" && !after.Usable(now) && ageOf(before.granted) != ended:
 		return "what was kept is used"
 	case to.name == "the tokens are kept" && before.granted.Access == before.tokens.Access && after.Usable(now) && after.Next(now) != Nothing:
@@ -319,6 +326,18 @@ func (w world) brokenBy(to step) string {
 		return "there is no pause after a renewal that has led to another token"
 	}
 	return ""
+}
+
+// laterEnd is the end of a token that is granted again. One that has passed was none.
+func laterEnd(before Tokens[int8], granted age) time.Time {
+	_, ends := granted.times(true)
+	if ends.Before(before.ExpiresAt) {
+		ends = before.ExpiresAt
+	}
+	if ends.After(now) {
+		return ends
+	}
+	return time.Time{}
 }
 
 // stuck tells whether a session with a good refresh token can't get a usable token by renewals that succeed.
@@ -367,6 +386,12 @@ func TestAllReachableStatesKeepThePromises(t *testing.T) {
 	}
 	t.Logf("%d states, %d transitions", len(from), transitions)
 	assert.Greater(t, len(from), 10_000)
+}
+
+func TestNoTokenIsNotUsable(t *testing.T) {
+	t.Parallel()
+	assert.False(t, State[int8]{refused: 1}.Usable(now))
+	assert.Equal(t, NoTokens, State[int8]{refused: 1}.Next(now))
 }
 
 func TestAPauseIsNotMadeLongerByAClockThatIsSetBack(t *testing.T) {
