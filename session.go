@@ -271,7 +271,7 @@ func (s *Session) Logout(ctx context.Context) error {
 		}
 		var last *Error
 		err = r.change(ctx, logoutUser.Name, r.logout)
-		if first != nil || !errors.As(err, &last) || !last.mayHaveEnded() {
+		if first != nil || !errors.As(err, &last) || !slices.Contains(mayHaveEnded, last.StatusCode) {
 			return first.then(err)
 		}
 		first, refused = last, s.Tokens().Access.Reveal() // A renewal tells whether the session has ended already.
@@ -300,10 +300,8 @@ func (r *renewer) logout(ctx context.Context, lock TokenLock, kept Tokens) error
 	return nil
 }
 
-// mayHaveEnded tells whether a logout failed because its tokens have ended.
-func (e *Error) mayHaveEnded() bool {
-	return slices.Contains([]int{http.StatusUnauthorized, http.StatusBadRequest, http.StatusNotFound}, e.StatusCode)
-}
+// mayHaveEnded are the statuses of a logout of tokens that may have ended already.
+var mayHaveEnded = []int{http.StatusUnauthorized, http.StatusBadRequest, http.StatusNotFound}
 
 // then is the error of a call that was sent again after e, and ended with err.
 func (e *Error) then(err error) error {
@@ -392,9 +390,18 @@ func patient(ctx context.Context) time.Duration {
 func (r *renewer) renew(ctx context.Context, lock TokenLock, kept Tokens) error {
 	op := refreshTokens.Name
 	next, tokens := r.opened(kept)
-	if next != session.Renew && next != session.Save {
-		return r.reason(next)
+	switch next {
+	case session.Nothing:
+		return nil
+	case session.Wait:
+		return r.failed
+	case session.LogIn:
+		return r.lost
+	case session.NoTokens:
+		return noTokens(op, "there is no refresh token")
+	case session.Renew, session.Save:
 	}
+	interrupted := interruptedAt(lock)
 	if err := lock.Begin(); err != nil {
 		return r.storeError(op, err)
 	}
@@ -406,7 +413,7 @@ func (r *renewer) renew(ctx context.Context, lock TokenLock, kept Tokens) error 
 	tokens, err := r.requestRefresh(ctx, tokens)
 	switch {
 	case refusedByAPI(err):
-		return settle(lock, kept, r.lose(lock, err))
+		return settle(lock, kept, r.lose(interrupted, err))
 	case err != nil:
 		r.update(state.AfterFailure)
 		return settle(lock, kept, err)
@@ -414,27 +421,19 @@ func (r *renewer) renew(ctx context.Context, lock TokenLock, kept Tokens) error 
 	return r.save(op, lock, tokens)
 }
 
-// reason says why nothing is renewed now.
-func (r *renewer) reason(next session.Action) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch next {
-	case session.Wait:
-		return r.failed
-	case session.LogIn:
-		return r.lost
-	case session.NoTokens:
-		return noTokens(refreshTokens.Name, "there is no refresh token")
-	case session.Nothing, session.Renew, session.Save:
+// interruptedAt returns when a renewal was begun whose response nobody has seen; the zero time if none was.
+func interruptedAt(lock TokenLock) (at time.Time) {
+	if marked, ok := lock.(interface{ Interrupted() time.Time }); ok {
+		at = marked.Interrupted()
 	}
-	return nil
+	return at
 }
 
 // lose records that the API has refused the refresh token with err, and says so.
-func (r *renewer) lose(lock TokenLock, err error) error {
+func (r *renewer) lose(interrupted time.Time, err error) error {
 	all := causes{ErrSessionLost}
-	if l, ok := lock.(interface{ Interrupted() time.Time }); ok && !l.Interrupted().IsZero() {
-		all = append(all, fmt.Errorf("a process ended while it renewed the tokens, at %v", l.Interrupted().Format(time.RFC3339)))
+	if !interrupted.IsZero() {
+		all = append(all, fmt.Errorf("a renewal was interrupted at %v", interrupted.Format(time.RFC3339)))
 	}
 	var refusal *Error
 	errors.As(err, &refusal)

@@ -50,12 +50,12 @@ type TokenStore interface {
 	Lock(ctx context.Context) (TokenLock, error)
 }
 
-// TokenLock is a [TokenStore] while it is locked. Its methods are called one at a time, in this
-// order: Load, then Begin and Save if something is to be sent or kept, then Unlock.
+// TokenLock is a [TokenStore] while it is locked. Its methods are called one at a time, in this order: Load;
+// Begin and Save, if something is to be sent or kept; Unlock, in any case.
 //
-// A TokenLock that also has a method Interrupted() time.Time tells with it, after Load, when a
-// process began to present the kept refresh token without having learned the response; the zero
-// time if none has. The error of a lost session says so.
+// It can have another method, Interrupted() time.Time, which is called after Load and tells when a process
+// began to present the kept refresh token and saw no response; the zero time if none did. The error of a lost
+// session says so. A store with a String method is named by it in errors.
 type TokenLock interface {
 	// Load returns the tokens that are kept; the zero Tokens, if there are none.
 	Load() (Tokens, error)
