@@ -24,7 +24,7 @@ const (
 	DefaultBaseURL = "https://backend.flashback.tech"
 
 	// Version is this package's, and in the User-Agent.
-	Version = "0.2.0"
+	Version = "0.3.0"
 )
 
 // Client calls the Flashback API. It is safe for concurrent use. Make one and keep it: its

@@ -2,6 +2,7 @@ package flashback_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -39,7 +40,8 @@ func Example_session() {
 			fmt.Println("logging in")
 			session, err = flashback.Login(ctx, "jane@example.com", flashback.NewSecret("Passw0rd"), options...)
 		}
-		if mfa, ok := errors.AsType[*flashback.MFARequiredError](err); ok {
+		var mfa *flashback.MFARequiredError
+		if errors.As(err, &mfa) {
 			session, err = mfa.Verify(ctx, flashback.MFA{Type: mfa.Primary, Code: flashback.NewSecret("123456")})
 		}
 		if err != nil {
@@ -68,26 +70,15 @@ func Example_session() {
 	// <nil>
 }
 
-// vault keeps the tokens of one process in a variable. The lock is for several sessions; with the
-// client of a secret manager in Load and Save, that manager has to have one.
-type vault struct {
-	lock   chan struct{} // of capacity 1
-	tokens flashback.Tokens
-}
+// vault keeps the tokens of one session in a variable. With the client of a secret manager, Load and Save
+// ask that; for several sessions, Lock has to wait for the others.
+type vault struct{ tokens flashback.Tokens }
 
-func (v *vault) Lock(ctx context.Context) (flashback.TokenLock, error) {
-	select {
-	case v.lock <- struct{}{}:
-		return v, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (v *vault) Load() (flashback.Tokens, error)    { return v.tokens, nil }
-func (v *vault) Begin() error                       { return nil }
-func (v *vault) Save(tokens flashback.Tokens) error { v.tokens = tokens; return nil }
-func (v *vault) Unlock() error                      { <-v.lock; return nil }
+func (v *vault) Lock(context.Context) (flashback.TokenLock, error) { return v, nil }
+func (v *vault) Load() (flashback.Tokens, error)                   { return v.tokens, nil }
+func (v *vault) Begin() error                                      { return nil }
+func (v *vault) Save(tokens flashback.Tokens) error                { v.tokens = tokens; return nil }
+func (v *vault) Unlock() error                                     { return nil }
 
 func ExampleTokenStore() {
 	ctx := context.Background()
@@ -95,7 +86,7 @@ func ExampleTokenStore() {
 	defer backend.Close()
 	backend.AddUser(flashbacktest.User{ID: "jane", Email: "jane@example.com", Password: "Passw0rd"})
 
-	store := &vault{lock: make(chan struct{}, 1)}
+	store := new(vault)
 	session, err := flashback.Login(ctx, "jane@example.com", flashback.NewSecret("Passw0rd"),
 		flashback.WithBaseURL(backend.URL), flashback.WithTokenStore(store))
 	if err != nil {
@@ -145,4 +136,35 @@ func ExampleSession_Client() {
 	// jane@example.com
 	// jane@example.com
 	// renewals: 1
+}
+
+// The server's refresh tokens have no method, because their responses are documented nowhere.
+func ExampleClient_Do_tokens() {
+	ctx := context.Background()
+	backend := flashbacktest.NewServer()
+	defer backend.Close()
+	backend.AddUser(flashbacktest.User{ID: "jane", Email: "jane@example.com", Password: "Passw0rd"})
+	session, err := flashback.Login(ctx, "jane@example.com", flashback.NewSecret("Passw0rd"), flashback.WithBaseURL(backend.URL))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = session.Close(ctx) }()
+	client, err := session.Client()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	tokenID := session.Tokens().ID
+
+	var list struct {
+		Tokens []json.RawMessage `json:"tokens"`
+	}
+	err = client.Do(ctx, flashback.Request{Method: "GET", Path: "/token"}, &list)
+	fmt.Println(len(list.Tokens), err)
+	err = client.Do(ctx, flashback.Request{Method: "DELETE", Path: "/token/{id}", Segments: map[string]string{"id": tokenID}}, nil)
+	fmt.Println(err)
+	// Output:
+	// 1 <nil>
+	// <nil>
 }

@@ -189,7 +189,6 @@ func WithoutThrottling() Option {
 //   - "flashback: recovered", at Info: a success with Recovered set.
 //   - "flashback: outcome unknown", at Warn: a failure with OutcomeUnknown set.
 //   - "flashback: renewal failed", at Warn: of a [Session], which tries again.
-//   - "flashback: tokens not kept", at Warn: granted to a [Session], which offers them to the store again.
 //   - "flashback: throttled", at Debug: after a wait.
 //   - "flashback: attempt", at Debug: after each.
 //   - "flashback: call", at Debug: after each, and each read-back.

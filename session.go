@@ -296,7 +296,7 @@ func (r *renewer) logout(ctx context.Context, lock TokenLock, kept Tokens) error
 	if err := lock.Save(Tokens{}); err != nil {
 		return r.storeError(op, err)
 	}
-	r.update(func(state, time.Time) state { return state{} })
+	r.update(func(s state, _ time.Time) state { return state{} })
 	return nil
 }
 

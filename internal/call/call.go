@@ -87,8 +87,8 @@ func (c *call) hideTokens() {
 	if c.client.Secrets == nil {
 		return
 	}
-	for _, token := range c.client.Secrets() {
-		c.secrets.AddToken(token)
+	for _, known := range c.client.Secrets() {
+		c.secrets.AddToken(known)
 	}
 }
 
