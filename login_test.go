@@ -684,7 +684,7 @@ func TestNoContextOfACallersFunctionShowsAToken(t *testing.T) {
 		calls.Add(1)
 		fmt.Fprintf(&printed, "%v %+v %#v\n", ctx, ctx, ctx)
 	}
-	handler := contextHandler{slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}), seen}
+	handler := contextHandler{(&records{}).logger().Handler(), seen}
 	session, client := logIn(t, b, flashback.WithTokenStore(contextStore{newShelf(), seen}), flashback.WithLogger(slog.New(handler)))
 	old := session.Tokens()
 	b.RevokeToken(old.Access.Reveal())
@@ -721,7 +721,8 @@ func TestAConnectionThatCarriedNewTokensIsClosed(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		target := *r.URL
 		target.Scheme, target.Host = "https", "backend.flashback.test"
-		resp, err := backend.RoundTrip(&http.Request{Method: r.Method, URL: &target, Header: r.Header, Body: io.NopCloser(bytes.NewReader(body))})
+		resp, err := backend.RoundTrip( //nolint:bodyclose // It is in memory.
+			&http.Request{Method: r.Method, URL: &target, Header: r.Header, Body: io.NopCloser(bytes.NewReader(body))})
 		if !assert.NoError(t, err) {
 			return
 		}

@@ -79,7 +79,7 @@ func Login(ctx context.Context, email string, password Secret, opts ...Option) (
 	case text == "":
 		return nil, invalid(loginUser.Name, "", errors.New("the password is empty"))
 	}
-	r, err := newRenewer(ctx, "Login", opts)
+	r, err := newRenewer("Login", opts)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (r *renewer) logIn(ctx context.Context, op string, request func(context.Con
 // store has none. If there are none at all, the error matches [ErrNoTokens]: log in.
 func Resume(ctx context.Context, tokens Tokens, opts ...Option) (*Session, error) {
 	const op = "Resume"
-	r, err := newRenewer(ctx, op, opts)
+	r, err := newRenewer(op, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -148,10 +148,7 @@ func Resume(ctx context.Context, tokens Tokens, opts ...Option) (*Session, error
 	return r.session(), nil
 }
 
-func newRenewer(ctx context.Context, op string, opts []Option) (*renewer, error) {
-	if ctx == nil {
-		return nil, invalid(op, "", errors.New("the context is nil; use context.Background()"))
-	}
+func newRenewer(op string, opts []Option) (*renewer, error) {
 	r := new(renewer)
 	client, err := newSettings("").client(op, append(slices.Clip(opts), func(set *settings) error {
 		if set.caller.Renews {
@@ -172,12 +169,9 @@ func newRenewer(ctx context.Context, op string, opts []Option) (*renewer, error)
 func (r *renewer) session() *Session { return &Session{func() *renewer { return r }} }
 
 // of returns the inside of s. It fails for a session that neither Login nor Resume has made.
-func (s *Session) of(ctx context.Context, op string) (*renewer, error) {
-	switch {
-	case s == nil || s.renewer == nil:
+func (s *Session) of(op string) (*renewer, error) {
+	if s == nil || s.renewer == nil {
 		return nil, invalid(op, "", errors.New("the session was made by neither Login nor Resume"))
-	case ctx == nil:
-		return nil, invalid(op, "", errors.New("the context is nil; use context.Background()"))
 	}
 	return s.renewer(), nil
 }
@@ -187,7 +181,7 @@ func (s *Session) of(ctx context.Context, op string) (*renewer, error) {
 // limits. Once the session is lost, their calls fail with [ErrSessionLost].
 func (s *Session) Client(opts ...Option) (*Client, error) {
 	const op = "Session.Client"
-	r, err := s.of(context.Background(), op)
+	r, err := s.of(op)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +198,7 @@ func (s *Session) Client(opts ...Option) (*Client, error) {
 // takes the refused token from the context ([RefusedToken]). Its error matches [ErrSessionLost] if the
 // API has refused the refresh token, and [ErrNoTokens] after a logout.
 func (s *Session) Token(ctx context.Context) (string, error) {
-	r, err := s.of(ctx, refreshTokens.Name)
+	r, err := s.of(refreshTokens.Name)
 	if err != nil {
 		return "", err
 	}
@@ -227,9 +221,12 @@ func (s *Session) Tokens() Tokens {
 // ended before. After Close the session hands out no tokens and begins no renewal; it is not logged out.
 func (s *Session) Close(ctx context.Context) error {
 	const op = "Session.Close"
-	r, err := s.of(ctx, op)
+	r, err := s.of(op)
 	if err != nil {
 		return err
+	}
+	if ctx == nil {
+		return nilContext(op)
 	}
 	r.mu.Lock()
 	r.closed = true
@@ -255,9 +252,12 @@ func (s *Session) Close(ctx context.Context) error {
 // acknowledged that, or has refused the refresh token itself, so that there is nothing left to end. With
 // any other error the tokens stay. If the outcome is unknown, call Logout again.
 func (s *Session) Logout(ctx context.Context) error {
-	r, err := s.of(ctx, logoutUser.Name)
+	r, err := s.of(logoutUser.Name)
 	if err != nil {
 		return err
+	}
+	if ctx == nil {
+		return nilContext(logoutUser.Name)
 	}
 	var first *Error
 	for refused := ""; ; {
@@ -296,7 +296,7 @@ func (r *renewer) logout(ctx context.Context, lock TokenLock, kept Tokens) error
 	if err := lock.Save(Tokens{}); err != nil {
 		return r.storeError(op, err)
 	}
-	r.update(func(s state, _ time.Time) state { return state{} })
+	r.update(func(state, time.Time) state { return state{} })
 	return nil
 }
 
@@ -327,6 +327,9 @@ func (r *renewer) source(ctx context.Context) (string, error) {
 // token hands out an access token, and renews it if that is due. refused is the one that has just got a
 // 401; "" if none has.
 func (r *renewer) token(ctx context.Context, refused string) (string, error) {
+	if ctx == nil {
+		return "", nilContext(refreshTokens.Name)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.state = r.state.AfterUnauthorized(NewSecret(refused), time.Now())
@@ -371,7 +374,7 @@ func (r *renewer) renewal(ctx context.Context) *change {
 		return r.running
 	}
 	ctx = WithResponse(context.WithoutCancel(ctx), nil) // The response to wait for is that of the call.
-	return r.start(refreshTokens.Name, func() error {
+	return r.start(ctx, refreshTokens.Name, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, lockTimeout)
 		defer cancel()
 		return r.withLock(ctx, refreshTokens.Name, r.renew)
@@ -431,14 +434,14 @@ func interruptedAt(lock TokenLock) (at time.Time) {
 
 // lose records that the API has refused the refresh token with err, and says so.
 func (r *renewer) lose(interrupted time.Time, err error) error {
-	all := causes{ErrSessionLost}
+	why := causes{ErrSessionLost}
 	if !interrupted.IsZero() {
-		all = append(all, fmt.Errorf("a renewal was interrupted at %v", interrupted.Format(time.RFC3339)))
+		why = append(why, fmt.Errorf("a renewal was interrupted at %v", interrupted.Format(time.RFC3339)))
 	}
 	var refusal *Error
 	errors.As(err, &refusal)
 	lost := *refusal
-	lost.Err, lost.OutcomeUnknown = append(all, refusal.Err), false
+	lost.Err, lost.OutcomeUnknown = why.and(refusal.Err), false
 	r.update(func(s state, _ time.Time) state {
 		r.lost = &lost
 		return s.AfterRefusal()
@@ -567,6 +570,9 @@ func (r *renewer) nameOfStore() string {
 // alone runs f while nothing else changes the tokens. A store may hang: the caller waits not much longer
 // than ctx lasts, and f goes on.
 func (r *renewer) alone(ctx context.Context, op string, f func(context.Context) error) error {
+	if ctx == nil {
+		return nilContext(op)
+	}
 	told := responseFor(ctx)
 	var response Response
 	r.mu.Lock()
@@ -580,7 +586,7 @@ func (r *renewer) alone(ctx context.Context, op string, f func(context.Context) 
 			return waiting(ctx, op)
 		}
 	}
-	running := r.start(op, func() error { return f(WithResponse(ctx, &response)) })
+	running := r.start(WithResponse(ctx, &response), op, f)
 	r.mu.Unlock()
 	ended := running.wait(ctx, false)
 	if !ended { // The request says soon how far it got.
@@ -601,7 +607,7 @@ func (r *renewer) alone(ctx context.Context, op string, f func(context.Context) 
 }
 
 // start runs f. r.mu is held, and nothing else runs.
-func (r *renewer) start(op string, f func() error) *change {
+func (r *renewer) start(ctx context.Context, op string, f func(context.Context) error) *change {
 	c := &change{op: op, done: make(chan struct{})}
 	r.running = c
 	go func() {
@@ -613,9 +619,9 @@ func (r *renewer) start(op string, f func() error) *change {
 			if broken != nil {
 				c.err = r.storeError(op, broken)
 			}
-			r.end(c)
+			r.end(ctx, c)
 		}()
-		c.err = f()
+		c.err = f(ctx)
 		broken = nil
 	}()
 	return c
@@ -623,7 +629,7 @@ func (r *renewer) start(op string, f func() error) *change {
 
 // end tells those who wait for c that it has ended. A renewal that fails is logged, because whoever has a
 // living token is told nothing else.
-func (r *renewer) end(c *change) {
+func (r *renewer) end(ctx context.Context, c *change) {
 	r.mu.Lock()
 	failed := c.renews() && c.err != nil
 	if failed {
@@ -634,7 +640,7 @@ func (r *renewer) end(c *change) {
 	r.mu.Unlock()
 	close(c.done)
 	if failed {
-		r.client.call()().LogCall(context.Background(), slog.LevelWarn, "flashback: renewal failed", c.op, "", 0, slog.Any("error", c.err))
+		r.client.call()().LogCall(ctx, slog.LevelWarn, "flashback: renewal failed", c.op, "", 0, slog.Any("error", c.err))
 	}
 }
 
@@ -653,6 +659,10 @@ func (c *change) wait(ctx context.Context, usable bool) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+func nilContext(op string) error {
+	return invalid(op, "", errors.New("the context is nil; use context.Background()"))
 }
 
 // waiting is the error of a caller who has waited in vain.

@@ -199,12 +199,13 @@ func (h heldShelf) Save(tokens flashback.Tokens) error {
 	if err := h.step("save"); err != nil {
 		return err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if tokens != h.tokens {
-		h.saves++
+	s := h.shelf
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if tokens != s.tokens {
+		s.saves++
 	}
-	h.tokens = tokens
+	s.tokens = tokens
 	return nil
 }
 
@@ -594,7 +595,7 @@ func TestALockThatIsHeldForLongTakesNoTimeFromTheRequest(t *testing.T) {
 			assert.Equal(t, 1, count(b, refreshPath), "the renewal goes on")
 		})
 	})
-	t.Run("and is waited for for 3 minutes", func(t *testing.T) {
+	t.Run("and is waited for, but 3 minutes at most", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			b, kept := withJane(), newShelf()
