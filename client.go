@@ -38,8 +38,8 @@ type FlashbackClient = Client
 // settings are what the options set, and the caller that is made of them.
 type settings struct {
 	caller    call.Client
-	session   *session      // that Token asks
-	keep      keeper        // of a session that is to be made
+	session   *renewer      // that Token asks
+	store     TokenStore    // of a session that is to be made
 	token     string        // the fixed one
 	httpLimit time.Duration // the Timeout of the http.Client that the caller gave
 	timeout   time.Duration // of an attempt
@@ -48,9 +48,8 @@ type settings struct {
 	backend   string // the base URL that the gates and the clock are for
 }
 
-// NewClient returns a client that authenticates with accessToken. With [WithTokenSource] or
-// [WithSession], accessToken must be "". NewClient sends nothing. Its errors match
-// [ErrInvalidArgument].
+// NewClient returns a client that authenticates with accessToken. With [WithTokenSource],
+// accessToken must be "". NewClient sends nothing. Its errors match [ErrInvalidArgument].
 func NewClient(accessToken string, opts ...Option) (*Client, error) {
 	return newSettings(accessToken).build("NewClient", opts)
 }
@@ -114,14 +113,14 @@ func (s *settings) build(op string, opts []Option) (*Client, error) {
 	caller := &s.caller
 	switch err := checkToken(s.token); {
 	case caller.Renews && s.token != "":
-		return nil, invalid(op, "", errors.New(`both an access token and WithTokenSource or WithSession are given; pass "" as the access token`))
-	case s.keep != nil:
-		return nil, invalid(op, "", errors.New("OnRenew and WithTokenStore are options of Login and Resume"))
+		return nil, invalid(op, "", errors.New(`both an access token and WithTokenSource are given; pass "" as the access token`))
+	case s.store != nil:
+		return nil, invalid(op, "", errors.New("WithTokenStore is an option of Login and Resume"))
 	case s.session != nil && s.session.baseURL != caller.BaseURL.String():
-		return nil, invalid(op, "", fmt.Errorf("the session is one of another backend, %s; use WithBaseURL", s.session.baseURL))
+		return nil, invalid(op, "", fmt.Errorf("the session is that of another backend, %s; leave WithBaseURL out", s.session.baseURL))
 	case caller.Renews:
 	case s.token == "":
-		return nil, invalid(op, "", errors.New("the access token is empty; give one, or WithTokenSource or WithSession"))
+		return nil, invalid(op, "", errors.New("the access token is empty; give one, or WithTokenSource, or use Session.Client"))
 	case err != nil:
 		return nil, invalid(op, "", fmt.Errorf("the access token %w", err))
 	default:

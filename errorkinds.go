@@ -30,9 +30,12 @@ var (
 	// ErrUnauthorized means that the server responded with a 401: the access token is wrong or
 	// has expired.
 	ErrUnauthorized = newKind("unauthorized", nil)
-	// ErrSessionLost means that the server refused the refresh token, so that the user has to
-	// log in again. It matches [ErrUnauthorized].
-	ErrSessionLost = newKind("the session may be lost: log in again", ErrUnauthorized)
+	// ErrSessionLost means that the API has refused the refresh token of a [Session], so that
+	// the user has to log in again. It matches [ErrUnauthorized].
+	ErrSessionLost = newKind("the session is lost: log in again", ErrUnauthorized)
+	// ErrNoTokens means that there are no tokens to go on with, so that the user has to log in:
+	// nothing was kept yet, or the session was logged out. It matches [ErrUnauthorized].
+	ErrNoTokens = newKind("no tokens: log in", ErrUnauthorized)
 	// ErrForbidden means that the server responded with a 403 and an envelope: the caller's
 	// role is too low, or the user is of another organization.
 	ErrForbidden = newKind("forbidden", nil)

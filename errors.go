@@ -53,6 +53,8 @@ type Error struct {
 	// of the network, or several of these. An Error of a mock needs it for [errors.Is], and
 	// OutcomeUnknown for [ErrOutcomeUnknown]; the other fields may stay empty.
 	Err error
+
+	envelope bool // the last response has one
 }
 
 // Error returns one line of a few hundred characters, without secrets. The text of an
@@ -171,7 +173,7 @@ func failure(op *call.Op, expects, id string, o *call.Outcome) *Error {
 	var causes []error
 	if r := o.Response; r != nil {
 		e.StatusCode, e.Message, e.Code, e.Header, e.Body = r.Status, r.Message, r.Code, r.Header, r.Body
-		e.RequestID = call.RequestID(r.Header)
+		e.RequestID, e.envelope = call.RequestID(r.Header), r.Envelope
 		if kind := kindOf(op, expects, r); !e.OutcomeUnknown || !isDecision(kind) {
 			causes = append(causes, kind)
 		}
@@ -242,8 +244,8 @@ func reason(r call.Reason) error {
 		}
 		return &multiError{r.Text, []error{newOpaque(r.Text, r.Cause), r.Err}}
 	case call.NoToken, call.NetworkFailed, call.OutageLasts:
-		if lost, ok := r.Err.(lostSessionError); ok { //nolint:errorlint // A source's own error is not it, whatever it wraps.
-			return lost
+		if e, ok := r.Err.(sessionError); ok { //nolint:errorlint // A source's own error is not it, whatever it wraps.
+			return e
 		}
 		return newOpaque(r.Text, r.Err)
 	case call.RateLimited, call.WaitTooLong:

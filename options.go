@@ -108,7 +108,7 @@ func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 		if source == nil {
 			return errors.New("WithTokenSource got nil; give a function, or pass an access token to NewClient")
 		}
-		s.caller.Renews, s.session = true, nil
+		s.caller.Renews, s.caller.Secrets, s.session = true, nil, nil
 		s.caller.Token = func(ctx context.Context) (string, error) {
 			token, err := source(ctx)
 			if err != nil {
@@ -204,6 +204,7 @@ func WithoutThrottling() Option {
 //   - "flashback: throttled", at Debug: after a wait because of a rate limit.
 //   - "flashback: attempt", at Debug: after each attempt.
 //   - "flashback: call", at Debug: after each call and each read-back.
+//   - "flashback: renewal failed", at Warn: of a [Session], which tries again.
 func WithLogger(l *slog.Logger) Option {
 	return func(s *settings) error {
 		if l != nil && l.Handler() == nil {

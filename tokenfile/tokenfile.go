@@ -44,6 +44,7 @@ type content struct {
 	AccessToken  string    `json:"accessToken"`
 	RefreshToken string    `json:"refreshToken"`
 	TokenID      string    `json:"tokenId,omitempty"`
+	IssuedAt     time.Time `json:"issuedAt,omitzero"`
 	ExpiresAt    time.Time `json:"expiresAt,omitzero"`
 }
 
@@ -78,6 +79,54 @@ func (f *File) Update(ctx context.Context, change func(kept flashback.Tokens) (f
 	if err != nil {
 		return fmt.Errorf("%w (writing %s)", err, path)
 	}
+	return nil
+}
+
+// Lock locks the file.
+func (f *File) Lock(ctx context.Context) (flashback.TokenLock, error) {
+	path, err := follow(f.path)
+	if err != nil {
+		return nil, fmt.Errorf("%w (opening %s)", err, f.path)
+	}
+	unlock, err := lock(ctx, path+".lock")
+	if err != nil {
+		return nil, fmt.Errorf("%w (locking %s)", err, path)
+	}
+	return &locked{path: path, unlock: unlock}, nil
+}
+
+type locked struct {
+	path   string
+	unlock func()
+	kept   flashback.Tokens
+}
+
+func (l *locked) Load() (tokens flashback.Tokens, err error) {
+	if l.kept, err = read(l.path); err != nil {
+		err = fmt.Errorf("%w (reading %s)", err, l.path)
+	}
+	return l.kept, err
+}
+
+func (l *locked) Begin() error { return nil }
+
+func (l *locked) Save(next flashback.Tokens) (err error) {
+	switch next {
+	case l.kept:
+		return nil
+	case flashback.Tokens{}:
+		err = os.Remove(l.path)
+	default:
+		err = write(l.path, next)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w (writing %s)", err, l.path)
+	}
+	return err
+}
+
+func (l *locked) Unlock() error {
+	l.unlock()
 	return nil
 }
 
@@ -164,14 +213,14 @@ func read(path string) (flashback.Tokens, error) {
 	}
 	return flashback.Tokens{
 		Access: flashback.NewSecret(c.AccessToken), Refresh: flashback.NewSecret(c.RefreshToken),
-		ID: c.TokenID, ExpiresAt: c.ExpiresAt, BaseURL: c.BaseURL,
+		ID: c.TokenID, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt, BaseURL: c.BaseURL,
 	}, nil
 }
 
 // write replaces the file. What is written is on the disk before it takes the old one's
 // place, so that a crash leaves the one or the other.
 func write(path string, t flashback.Tokens) error {
-	text, err := json.MarshalIndent(content{t.BaseURL, t.Access.Reveal(), t.Refresh.Reveal(), t.ID, t.ExpiresAt.UTC()}, "", "  ") //nolint:gosec // The file is for secrets.
+	text, err := json.MarshalIndent(content{t.BaseURL, t.Access.Reveal(), t.Refresh.Reveal(), t.ID, t.IssuedAt.UTC(), t.ExpiresAt.UTC()}, "", "  ") //nolint:gosec // The file is for secrets.
 	if err != nil {
 		return err
 	}

@@ -107,9 +107,12 @@ func command(ctx context.Context, args []string, env func(string) string, stdin 
 	} else if o.export {
 		return allActive, export(ctx, o, stdout)
 	}
-	client, base, err := connect(ctx, o, env)
+	client, base, session, err := connect(ctx, o, env)
 	if err != nil {
 		return 0, err
+	}
+	if session != nil {
+		defer func() { err = errors.Join(err, session.Close(context.WithoutCancel(ctx))) }()
 	}
 	ids, err := o.source.read(ctx, client, stdin)
 	if err != nil {
@@ -145,12 +148,12 @@ func command(ctx context.Context, args []string, env func(string) string, stdin 
 	return status, err
 }
 
-// connect returns a client, and the base URL of what it is for.
-func connect(ctx context.Context, o options, env func(string) string) (client *flashback.Client, base string, err error) {
+// connect returns a client, the base URL of what it is for, and the session that gives its tokens; nil if none does.
+func connect(ctx context.Context, o options, env func(string) string) (client *flashback.Client, base string, session *flashback.Session, err error) {
 	// A small budget, since River repeats what this does not.
 	opts := []flashback.Option{flashback.WithUserAgent("flashback-bulk"), flashback.WithAttemptTimeout(jobTimeout / 2)}
 	if o.source.demo {
-		return newDemo().Client(opts...), "the demo", nil
+		return newDemo().Client(opts...), "the demo", nil, nil
 	}
 	base = cmp.Or(strings.TrimRight(env("FLASHBACK_BASE_URL"), "/"), flashback.DefaultBaseURL)
 	opts = append(opts, flashback.WithBaseURL(base))
@@ -163,20 +166,19 @@ func connect(ctx context.Context, o options, env func(string) string) (client *f
 	}
 	switch token, err := source(ctx); {
 	case err != nil:
-		return nil, "", err
+		return nil, "", nil, err
 	case token == "":
-		return nil, "", errors.New("there is no access token: set FLASHBACK_ACCESS_TOKEN or give -token-file (or try -demo)")
+		return nil, "", nil, errors.New("there is no access token: set FLASHBACK_ACCESS_TOKEN or give -token-file (or try -demo)")
 	case o.tokenFile != "" && strings.HasPrefix(token, "{"): // a session, which outlives a token's hour
-		session, err := flashback.Resume(ctx, flashback.Tokens{}, append(opts, flashback.WithTokenStore(tokenfile.New(o.tokenFile)))...)
+		session, err = flashback.Resume(ctx, flashback.Tokens{}, append(opts, flashback.WithTokenStore(tokenfile.New(o.tokenFile)))...)
 		if err != nil {
-			return nil, "", err
+			return nil, "", nil, err
 		}
-		opts = append(opts, flashback.WithSession(session))
+		client, err = session.Client()
 	default:
-		opts = append(opts, flashback.WithTokenSource(source))
+		client, err = flashback.NewClient("", append(opts, flashback.WithTokenSource(source))...)
 	}
-	client, err = flashback.NewClient("", opts...)
-	return client, base, err
+	return client, base, session, err
 }
 
 // run adds the users and works all that are due, until none is; a dry run writes who that

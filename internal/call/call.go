@@ -46,6 +46,7 @@ var errEnded = errors.New("the call has ended")
 func (client *Client) Do(ctx context.Context, op *Op, in Input) *Outcome {
 	c := newCall(client, ctx, op, in)
 	c.hidden().AddPassword(in.Password)
+	c.hideTokens()
 	c.run()
 	return c.finish()
 }
@@ -219,6 +220,9 @@ func (c *call) decide(_ context.Context, _ *http.Response, err error) (bool, err
 		c.end(deadlineTooNear(c.decision.Wait))
 	case retry.Settled:
 	}
+	if c.decision.NewToken && !c.decision.Retry {
+		c.reportRefusedToken()
+	}
 	if c.decision.Retry {
 		// Each attempt has a header of its own: net/http may still read that of an attempt that
 		// was given up.
@@ -294,6 +298,7 @@ func (c *call) end(r Reason) error {
 
 // finish returns the outcome, with nothing in it that is secret.
 func (c *call) finish() *Outcome {
+	c.hideTokens() // with those that came since the call began
 	o := &c.outcome
 	o.Verdict = c.state.Verdict()
 	switch r := o.Response; o.Verdict {

@@ -19,7 +19,8 @@ type Client struct {
 	Sender    attempt.Sender
 	Jar       http.CookieJar
 	Token     func(context.Context) (string, error)
-	Renews    bool // Token may return another token than before
+	Renews    bool            // Token may return another token than before
+	Secrets   func() []string // tokens to redact besides the one that is sent; nil for none
 	UserAgent string
 	Retry     retry.Policy
 	// OutageWait is how long an outage may have lasted in which a call still waits, unsent.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,7 +85,10 @@ func (r *Response) redact(op *Op, s *redact.Secrets) {
 	if op.Grants && r.Status < http.StatusBadRequest && !r.SuccessFalse {
 		r.Body = []byte(redact.Mark) // The tokens in it have not been read, so that they can't be found in it.
 	}
-	r.Message, r.Code = redactTruncate(s, r.Message, maxKept), redactTruncate(s, r.Code, maxKept)
+	r.Message = redactTruncate(s, r.Message, maxKept)
+	if !slices.Contains(op.Codes, r.Code) {
+		r.Code = redactTruncate(s, r.Code, maxKept)
+	}
 	r.Body = s.Body(r.Body[:min(len(r.Body), maxKept)], r.Cut || len(r.Body) > maxKept)
 	r.Header = s.Header(r.Header)
 	if r.ReadErr != nil {

@@ -21,8 +21,11 @@ type Op struct {
 	Required, AllowEmpty bool
 	// MaxBody is how many bytes of a response's body are read; 0 stands for 1 MiB.
 	MaxBody int64
-	// Grants says that a success has tokens in it. So no body is shown but that of a refusal.
+	// Grants says that a success has tokens in it. So no body is shown but that of a refusal,
+	// and the connection is closed.
 	Grants bool
+	// Codes are documented error codes. They are shown in full, whatever secret is a part of one.
+	Codes []string
 }
 
 // Message is a documented message of a 400.

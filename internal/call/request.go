@@ -16,6 +16,7 @@ func (c *call) buildRequest() error {
 		URL:        u,
 		Host:       u.Host,
 		Header:     http.Header{},
+		Close:      c.op.Grants, // because the buffers of a connection keep what they have read
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
 		ProtoMinor: 1,

@@ -36,7 +36,7 @@ func TestDecide(t *testing.T) {
 		{"what may help is tried again", func(*retry.Facts) {}, 0, after(4 * s)},
 		{"the last retry", func(f *retry.Facts) { f.Attempts = 4 }, 0, after(10 * s)},
 		{"no retries are left", func(f *retry.Facts) { f.Attempts = 5 }, 0, stop(retry.Settled)},
-		{"no retries are left for another token", func(f *retry.Facts) { f.Next, f.RenewsToken, f.Attempts = verdict.AttemptWithNewToken, true, 5 }, 0, stop(retry.Settled)},
+		{"no retries are left for another token, which the next call needs", func(f *retry.Facts) { f.Next, f.RenewsToken, f.Attempts = verdict.AttemptWithNewToken, true, 5 }, 0, retry.Decision{NewToken: true}},
 
 		{"another token is tried at once", func(f *retry.Facts) { f.Next, f.RenewsToken = verdict.AttemptWithNewToken, true }, 0.9, newToken},
 		{"another token, whatever the server asks", func(f *retry.Facts) {
@@ -96,6 +96,8 @@ func TestNoWaitOverflows(t *testing.T) {
 
 func TestAPolicyWithoutRetriesStops(t *testing.T) {
 	t.Parallel()
-	d := retry.Decide(retry.Policy{}, facts(func(*retry.Facts) {}), 0)
-	assert.Equal(t, retry.Decision{Stop: retry.Settled}, d)
+	for _, attempts := range []int{0, 1} { // the first attempt may not count
+		d := retry.Decide(retry.Policy{}, facts(func(f *retry.Facts) { f.Attempts = attempts }), 0)
+		assert.Equal(t, retry.Decision{Stop: retry.Settled}, d)
+	}
 }
