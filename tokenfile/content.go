@@ -203,8 +203,16 @@ func syncDir(path string) error {
 	return nil
 }
 
-// explain adds to an error of the system what to do.
+// explain leaves the paths out of an error of the system, and adds what to do.
 func explain(err error) error {
+	var ofPath *fs.PathError
+	var ofLink *os.LinkError
+	switch {
+	case errors.As(err, &ofPath):
+		err = ofPath.Err
+	case errors.As(err, &ofLink):
+		err = ofLink.Err
+	}
 	if runtime.GOOS != "windows" && errors.Is(err, syscall.EBUSY) {
 		return fmt.Errorf("%w: a file that is mounted by itself can't be replaced; mount its directory", err)
 	}

@@ -69,11 +69,11 @@ func (f *File) Lock(ctx context.Context) (flashback.TokenLock, error) {
 	}
 	path, err := follow(f.path)
 	if err != nil {
-		return nil, fmt.Errorf("%w (opening %s)", err, f.path)
+		return nil, failed("opening", f.path, err)
 	}
 	unlock, err := waitForLock(ctx, path+".lock")
 	if err != nil {
-		return nil, fmt.Errorf("%w (locking %s)", err, path)
+		return nil, failed("locking", path, err)
 	}
 	return &lock{path: path, unlock: unlock}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -450,61 +452,100 @@ func refuseEveryOther() func(*http.Request) flashbacktest.Fault {
 	}
 }
 
-func TestASessionSurvivesItsProcessOrSaysToLogInAgain(t *testing.T) {
+// kills is how many processes each of three series kills.
+var kills = flag.Int("kills", 10, "how many processes are killed while they renew, in each of three series")
+
+func TestAProcessThatIsKilledLosesNoTokensThatAreOnTheDisk(t *testing.T) {
 	t.Parallel()
-	t.Run("a refresh ends the old token", func(t *testing.T) {
-		t.Parallel()
-		server := flashbacktest.New(t)
-		killTenTimes(t, server)
-	})
+	for _, series := range []string{"first", "second", "third"} {
+		t.Run("a refresh ends the old token/"+series, func(t *testing.T) {
+			t.Parallel()
+			killAtRandom(t, flashbacktest.New(t), false)
+		})
+	}
 	t.Run("it does not: then the session always works", func(t *testing.T) {
 		t.Parallel()
 		server := flashbacktest.New(t)
 		server.KeepRefreshTokens()
-		assert.Equal(t, 10, killTenTimes(t, server))
+		killAtRandom(t, server, true)
 	})
 }
 
-// killTenTimes kills a child at ten moments, and tells how often its session then works.
-func killTenTimes(t *testing.T, server *flashbacktest.Server) (works int) {
+// killAtRandom kills processes at random moments of renewals, and counts how many sessions were lost, and how
+// many of these had tokens on the disk that the server takes.
+func killAtRandom(t *testing.T, server *flashbacktest.Server, keeps bool) {
 	t.Helper()
 	path := newPath(t)
 	addJane(server.Backend)
-	password := flashback.NewSecret(password)
-	_, err := flashback.Login(t.Context(), email, password, server.Options(store(path))...)
+	_, err := flashback.Login(t.Context(), email, flashback.NewSecret(password), server.Options(store(path))...)
 	require.NoError(t, err)
-	lost, renewals := 0, 0
-	for range 10 {
+	lost, hadGood, renewals, adopted := 0, 0, 0, 0
+	for range *kills {
 		server.Decide(refuseEveryOther())
-		cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // It is this test.
-		cmd.Env = append(os.Environ(), childPath+"="+path, childURL+"="+server.URL)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		require.NoError(t, cmd.Start())
-		_, err = bufio.NewReader(out).ReadString('\n')
-		require.NoError(t, err)
-		<-time.After(rand.N(50 * time.Millisecond)) // at random, as the process is real
-		require.NoError(t, cmd.Process.Kill())      // SIGKILL
-		_ = cmd.Wait()
+		killOne(t, server.URL, path)
 		renewals += refreshes(server.Backend)
 		server.Reset()
+		left := ""
+		for _, name := range beside(t, path) {
+			text := contents(t, filepath.Join(filepath.Dir(path), name))
+			if left += text; strings.HasSuffix(name, ".new") && strings.Contains(text, "refreshToken") {
+				adopted++
+			}
+		}
 
 		session, err := flashback.Resume(t.Context(), flashback.Tokens{}, server.Options(store(path))...)
 		require.NoError(t, err, "the file is whole")
 		server.RevokeToken(session.Tokens().Access.Reveal())
-		err = see(t.Context(), clientOf(t, session))
-		if err == nil {
-			works++
+		server.Reset()
+		if err = see(t.Context(), clientOf(t, session)); err == nil {
 			continue
 		}
 		require.ErrorIs(t, err, flashback.ErrSessionLost)
-		require.ErrorContains(t, err, "log in again")
+		_, err = session.Token(t.Context())
+		require.ErrorContains(t, err, "interrupted at")
 		lost++
-		_, err = flashback.Login(t.Context(), email, password, server.Options(store(path))...)
+		if takesOne(t, server, left) {
+			hadGood++
+		}
+		_, err = flashback.Login(t.Context(), email, flashback.NewSecret(password), server.Options(store(path))...)
 		require.NoError(t, err)
+		server.Reset()
 	}
-	t.Logf("killed 10 times during %d renewals: the session worked %d times, and was said to be lost %d times", renewals, works, lost)
-	assert.Greater(t, renewals, 10)
-	return works
+	t.Logf("killed %d processes during %d renewals: %d left a journal, %d sessions were lost, %d of these had good tokens on the disk",
+		*kills, renewals, adopted, lost, hadGood)
+	assert.Greater(t, renewals, *kills)
+	assert.Zero(t, hadGood)
+	if keeps {
+		assert.Zero(t, lost)
+	}
+}
+
+// takesOne tells whether the server takes any refresh token that stands in a text.
+func takesOne(t *testing.T, server *flashbacktest.Server, text string) bool {
+	t.Helper()
+	for _, token := range regexp.MustCompile(`"refreshToken": "([^"]+)"`).FindAllStringSubmatch(text, -1) {
+		tokens := flashback.Tokens{Refresh: flashback.NewSecret(token[1])}
+		session, err := flashback.Resume(t.Context(), tokens, server.Options()...)
+		require.NoError(t, err)
+		if _, err := session.Token(t.Context()); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// killOne kills a process at a random moment of its calls, each of which needs a renewal.
+func killOne(t *testing.T, url, path string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // It is this test.
+	cmd.Env = append(os.Environ(), childPath+"="+path, childURL+"="+url)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	_, err = bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	<-time.After(rand.N(50 * time.Millisecond)) // at random, as the process is real
+	require.NoError(t, cmd.Process.Kill())      // SIGKILL
+	_ = cmd.Wait()
 }
