@@ -277,6 +277,18 @@ func inFlightAtOnce(most int, latency time.Duration, statuses ...int) func() res
 	}
 }
 
+func eachTenth(status int) func() responder {
+	return func() responder {
+		n := 0
+		return func(time.Duration) response {
+			if n++; n%10 != 0 {
+				return response{status: status, after: 5 * time.Millisecond}
+			}
+			return response{after: 5 * time.Millisecond}
+		}
+	}
+}
+
 func changing(at time.Duration, before, after func() responder) func() responder {
 	return func() responder {
 		a, b := before(), after()
@@ -314,6 +326,8 @@ func situations() (list []situation) {
 		situation{name: "503 to all for 10 s", server: downUntil(10*time.Second, response{status: 503, after: 20 * ms}, 20*ms), workers: 64, calls: 4000, ideal: 11250 * ms, end: 10 * time.Second},
 		situation{name: "503 to all for 60 s", server: downUntil(60*time.Second, response{status: 503, after: 20 * ms}, 20*ms), workers: 64, calls: 4000, ideal: 61250 * ms, end: 60 * time.Second, opts: []flashback.Option{flashback.WithOutageWait(2 * time.Minute)}},
 		situation{name: "429 to all for 60 s", server: downUntil(60*time.Second, response{status: 429, after: 20 * ms}, 20*ms), workers: 64, calls: 4000, ideal: 61250 * ms, end: 60 * time.Second},
+		situation{name: "each tenth accepted, 503", server: eachTenth(503), workers: 64, calls: 400, ideal: time.Second},
+		situation{name: "each tenth accepted, 429", server: eachTenth(429), workers: 64, calls: 400, ideal: time.Second},
 		situation{name: "one of ten accepted, 503", server: share(.9, response{status: 503, after: 20 * ms}, 20*ms), workers: 64, calls: 400, ideal: time.Second},
 		situation{name: "one of ten accepted, 429", server: share(.9, response{status: 429, after: 20 * ms}, 20*ms), workers: 64, calls: 400, ideal: time.Second},
 		situation{name: "nginx falls to a tenth", server: changing(5*time.Second, limitReq(1000, 20, true, 503, 5*ms), limitReq(100, 20, true, 503, 5*ms)), workers: 64, calls: 6000, ideal: 15 * time.Second},

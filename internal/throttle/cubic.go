@@ -5,7 +5,7 @@ import "time"
 const (
 	measured = 500 * time.Millisecond // at least, of what was accepted before the first refusal
 	atFirst  = 10.0                   // requests a second at least after it, since a few in half a second tell little
-	minRate  = 1.0 / 3600             // requests a second
+	minRate  = 0.5                    // requests a second
 
 	// In slow start the rate grows e³ times in the time that a refusal costs, of which more than longCost does not count.
 	slowStartGain = 3.0
@@ -24,6 +24,7 @@ const (
 // that several clients come to share.
 type cubic struct {
 	rate      float64       // requests a second; 0: nothing was refused
+	unlimited float64       // what was accepted of requests that did not wait, a second
 	wMax      float64       // the rate after the last decrease
 	slowStart bool          // the limit has not been found yet
 	decreases int           // so far
@@ -52,6 +53,7 @@ func (c *cubic) accept(now time.Time, waited, after bool) {
 	case c.rate == 0:
 	case !after && c.decreases == 1: // it belongs to those that were measured
 		c.rate += 1 / measured.Seconds()
+		c.unlimited += 1 / measured.Seconds()
 	case !after, !waited: // more may not have been asked for
 	case c.slowStart:
 		c.rate += min(slowStartGain/min(c.cost, longCost).Seconds(), maxGain*c.rate)
@@ -71,14 +73,15 @@ func (c *cubic) grow(now time.Time) {
 // decrease falls back, at the first of refusals in a row: to what was accepted if nothing is known, to a half in slow
 // start, and else halfway to what was accepted since the last decrease.
 func (c *cubic) decrease(now time.Time) {
-	count, since := float64(c.accepted), now.Sub(c.since).Seconds()
+	count, since := float64(c.accepted), now.Sub(c.since)
 	switch {
 	case c.rate == 0:
-		c.rate = max(atFirst, count/max(measured.Seconds(), since))
+		c.unlimited = count / max(measured, since).Seconds()
+		c.rate = max(atFirst, c.unlimited)
 	case c.slowStart:
 		c.rate /= 2
 	default:
-		c.rate = min(c.rate, (c.rate+count/since)/2)
+		c.rate = min(c.rate, (c.rate+count/since.Seconds())/2)
 	}
 	c.rate = max(c.rate, minRate)
 	c.wMax, c.slowStart = c.rate, c.decreases == 0

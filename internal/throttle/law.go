@@ -30,7 +30,6 @@ const (
 
 const (
 	most        = 16               // server errors of the last 32 responses: more are for load
-	few         = 6                // of them while the rate is limited: more are not for load, since they don't get fewer
 	lately      = 10 * time.Second // within which something must have been accepted for server errors to be for load
 	patience    = 5                // refusals in a row with a Retry-After, after which it is not believed
 	shortest    = time.Millisecond
@@ -64,8 +63,8 @@ type history struct {
 	last        time.Time // the last of them
 	failures    int       // since
 	calls       int       // that have failed since
-	errors      uint32    // a bit for each of the last 32 responses, 1 being a server error
-	counted     int       // responses since server errors are taken for load
+	all         share
+	retries     share // of calls that had failed before
 	errorIsLoad bool
 }
 
@@ -85,6 +84,7 @@ type event struct {
 	epoch     uint64 // in which it was sent
 	sent      time.Time
 	waited    bool
+	retry     bool          // its call has failed before
 	again     bool          // its call has failed since something was accepted
 	firstWait time.Duration // of its call
 	random    float64       // from 0 to 1
@@ -117,35 +117,45 @@ func (l *law) isLoad(e event) bool {
 	if h.errorIsLoad && e.epoch != l.epoch {
 		return true
 	}
-	h.add(1)
-	n := bits.OnesCount32(h.errors)
+	h.add(1, e.retry)
 	switch {
 	case h.errorIsLoad && e.now.Sub(h.last) > lately:
 		h.errorIsLoad = false
-	case h.errorIsLoad && n > few && n <= most && h.counted >= 32: // a limited rate is of no use
-		h.errorIsLoad, h.errors = false, 0
+	case h.errorIsLoad && l.cubic.rate < l.cubic.unlimited/4: // a limited rate is of no use
+		h.errorIsLoad, h.all, h.retries = false, 0, 0
 		l.cubic = cubic{}
 		l.state, l.refusals, l.next = Open, 0, e.now
 	case h.errorIsLoad:
-	case n > most && !h.failsAll(), h.failsAll() && !l.opened.IsZero() && e.now.Sub(l.opened) < lately:
-		h.errorIsLoad, h.errors, h.counted = true, 0, 0
+	case !h.failsAll() && max(h.all.errors(), h.retries.errors()) > most,
+		h.failsAll() && !l.opened.IsZero() && e.now.Sub(l.opened) < lately:
+		h.forLoad()
 	}
 	return h.errorIsLoad
 }
 
+// forLoad begins to take server errors for load.
+func (h *history) forLoad() { h.errorIsLoad, h.all, h.retries = true, 0, 0 }
+
+// share has a bit for each of the last 32 responses, 1 being a server error.
+type share uint32
+
+func (s share) errors() int { return bits.OnesCount32(uint32(s)) }
+
 // failsAll tells whether each of the last requests failed.
 func (h *history) failsAll() bool { return h.failures >= 8 && h.calls >= 3 }
 
-func (h *history) add(bit uint32) {
-	h.errors = h.errors<<1 | bit
-	h.counted++
+func (h *history) add(bit share, retry bool) {
+	h.all = h.all<<1 | bit
+	if retry {
+		h.retries = h.retries<<1 | bit
+	}
 }
 
 // accept learns from a response that was accepted.
 func (l *law) accept(e event) {
 	current := e.epoch == l.epoch
 	if current || !l.history.errorIsLoad {
-		l.history.add(0)
+		l.history.add(0, e.retry)
 	}
 	l.history.accepted++
 	l.history.last, l.history.failures, l.history.calls = e.now, 0, 0
@@ -153,13 +163,10 @@ func (l *law) accept(e event) {
 	if current || l.refusals > 0 {
 		l.burst.count++
 	}
-	switch {
-	case l.state == Outage && !current && bits.OnesCount32(l.history.errors) > most: // it accepts some and refuses others
-		l.history.errorIsLoad, l.history.errors, l.history.counted = true, 0, 0
-		l.state, l.refusals = Load, 0
-		e.epoch = l.epoch
-		l.refuse(e)
-	case l.state == Outage, current && l.refusals > 0:
+	if l.state == Outage && !current && l.history.all.errors() > most { // it accepts some and refuses others
+		l.history.forLoad()
+	}
+	if l.state == Outage || current && l.refusals > 0 {
 		l.open(e)
 	}
 }
@@ -194,12 +201,12 @@ func (l *law) open(e event) {
 func (l *law) refuse(e event) {
 	if e.epoch == l.epoch {
 		if l.refusals++; l.refusals > 1 {
-			l.wait += min(l.wait/3, e.firstWait)
+			l.wait += l.wait / 3
 		} else {
 			l.since, l.wait = e.now, e.firstWait
 			l.burst.took = e.now.Sub(later(l.cubic.opened, l.cubic.since))
 			if l.cubic.decrease(e.now); l.cubic.decreases > 1 { // until then one that is in flight may end, or a token be there
-				l.wait = max(e.now.Sub(e.sent), l.cubic.interval())
+				l.wait = max(e.now.Sub(e.sent), min(l.cubic.interval(), e.firstWait))
 			}
 		}
 		l.state = Load

@@ -40,7 +40,7 @@ func (g *Gate) enter(w *waiter) {
 	if w.position.since.IsZero() {
 		w.position.since = now
 	}
-	if g.law.refusals > 0 && w.position.epoch > g.opened {
+	if g.law.refusals > 0 && w.position.epoch >= g.opened && w.position.tried {
 		w.probed = w.position.epoch
 	}
 	i, _ := slices.BinarySearchFunc(g.queue, w, before)

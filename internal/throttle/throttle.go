@@ -145,7 +145,7 @@ func (g *Gate) Done(t Ticket, o Outcome) Decision {
 	now, p, before := g.look(), t.position, g.law
 	progress := p.tried && p.accepted != before.history.accepted
 	held := g.law.after(event{
-		Outcome: o, now: now, epoch: t.epoch, sent: t.sent, waited: t.waited, again: p.tried && !progress,
+		Outcome: o, now: now, epoch: t.epoch, sent: t.sent, waited: t.waited, retry: p.tried, again: p.tried && !progress,
 		firstWait: t.limits.FirstWait, random: rand.Float64(), //nolint:gosec // Jitter needs no secrecy.
 	})
 	p.tried, p.accepted = true, g.law.history.accepted
