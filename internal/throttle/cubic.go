@@ -89,5 +89,8 @@ func (c *cubic) decrease(now time.Time) {
 	c.decreases++
 }
 
+// startAgain begins slow start at a rate.
+func (c *cubic) startAgain(rate float64) { c.rate, c.slowStart = max(rate, minRate), true }
+
 // reopen begins to grow, after refusals in a row that cost some time.
 func (c *cubic) reopen(now time.Time, cost time.Duration) { c.opened, c.cost = now, cost }

@@ -35,7 +35,8 @@ const (
 	shortest    = time.Millisecond
 	longest     = 64 * time.Second // a wait without a Retry-After, for load
 	longestDown = 8 * time.Second  // a wait in an outage
-	jitter      = 50               // the part of a wait that it may be longer by
+	jitter      = 10               // the part of a wait that it may be longer by
+	askedJitter = 50               // the same, of a Retry-After
 	lateness    = 20 * time.Millisecond
 )
 
@@ -182,8 +183,9 @@ func (l *law) open(e event) {
 		l.cubic.reopen(e.now, cost)
 		b := &l.burst
 		b.left = 0
-		if !l.asked.IsZero() && b.took < closed && 8*max(b.count-b.last, b.last-b.count) <= b.last {
-			b.left = b.count
+		if !l.asked.IsZero() && b.took < closed && max(b.count, b.last) <= 2*min(b.count, b.last) {
+			b.left = min(b.count, b.last) - 1 - min(b.count, b.last)/20
+			l.cubic.startAgain(float64(b.count) / e.now.Sub(l.opened).Seconds())
 		}
 		b.last, b.count = b.count, 0
 	}
@@ -249,15 +251,15 @@ func (l *law) fail(e event) (held bool) {
 func (l *law) close(e event, longest time.Duration) {
 	l.epoch++
 	l.wait = min(max(l.wait, shortest), longest)
-	wait := l.wait
+	wait, part := l.wait, jitter
 	if l.state == Load && e.RetryAfter > 0 {
-		wait = e.RetryAfter
+		wait, part = e.RetryAfter, askedJitter
 		if l.refusals > patience {
 			wait = max(wait, l.wait)
 		}
 	}
 	l.until, l.asked, l.sent = e.now.Add(wait), time.Time{}, e.now
-	l.next = l.until.Add(time.Duration(e.random * float64(wait) / jitter))
+	l.next = l.until.Add(time.Duration(e.random * float64(wait) / float64(part)))
 }
 
 // due is when the next request may go out. In an outage, one is due shortly before its call stops to wait.
