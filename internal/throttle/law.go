@@ -184,7 +184,7 @@ func (l *law) open(e event) {
 		b := &l.burst
 		b.left = 0
 		if !l.asked.IsZero() && b.took < closed && max(b.count, b.last) <= 2*min(b.count, b.last) {
-			b.left = min(b.count, b.last) - 1 - min(b.count, b.last)/20
+			b.left = min(b.count, b.last) - 1
 			l.cubic.startAgain(float64(b.count) / e.now.Sub(l.opened).Seconds())
 		}
 		b.last, b.count = b.count, 0
@@ -278,10 +278,11 @@ func (l *law) send(now time.Time) {
 	switch {
 	case l.refusals > 0: // a probe; if nothing is heard of it, another one follows
 		l.next = now.Add(max(l.wait, l.cubic.interval()))
-	case l.burst.left > 0:
+	case l.burst.left > 1:
 		l.burst.left--
 		l.next = now
 	default:
+		l.burst.left = 0
 		l.next = later(l.next, now.Add(-lateness)).Add(l.cubic.interval())
 	}
 }
