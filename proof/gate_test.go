@@ -342,7 +342,7 @@ func situations() (list []situation) {
 		situation{name: "8 clients, express", clients: 8, server: fixedWindow(200, time.Second, 5*ms), workers: 8, calls: 3000, ideal: 14 * time.Second},
 	)
 	for _, kind := range []struct {
-		name  string
+		name     string
 		response response
 	}{
 		{"refused", response{err: syscall.ECONNREFUSED, after: ms}},

@@ -112,9 +112,7 @@ func (c *call) passGate(r attempt.Result) {
 	default:
 		o.Result = throttle.NoResponse
 	}
-	decision := c.next.gate.Done(c.next.ticket, o)
-	c.next.held = decision.Held
-	if decision.Counted {
+	if c.next.held = c.next.gate.Done(c.next.ticket, o); !c.next.held {
 		c.next.counted++
 	}
 }

@@ -14,7 +14,7 @@ const (
 	// After it, the rate is cubicC·n³ above wMax, n being the time in units of what a refusal costs, or of fewest requests.
 	cubicC  = 1.0 / 60
 	fewest  = 1.5
-	restart = 24 // units without a refusal, after which the limit must be another one: slow start again
+	restart = 16 // units without a refusal, after which the limit must be another one: slow start again
 
 	maxGain = 0.25 // of the rate, for one response, which tells little
 )

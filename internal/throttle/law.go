@@ -60,8 +60,7 @@ type law struct {
 
 // history is what the last responses were.
 type history struct {
-	accepted    uint64    // how many were accepted
-	last        time.Time // the last of them
+	last        time.Time // one was accepted
 	failures    int       // since
 	calls       int       // that have failed since
 	all         share
@@ -91,8 +90,8 @@ type event struct {
 	random    float64       // from 0 to 1
 }
 
-// after learns from what came of a request. It tells whether its call is held: it needs no wait of its own.
-func (l *law) after(e event) (held bool) {
+// after learns from what came of a request. It tells whether it was refused for load.
+func (l *law) after(e event) (load bool) {
 	switch e.Result {
 	case Unknown:
 		return false
@@ -109,7 +108,8 @@ func (l *law) after(e event) (held bool) {
 		}
 	case NoResponse:
 	}
-	return l.fail(e)
+	l.fail(e)
+	return false
 }
 
 // isLoad tells whether a server error is for load: the server accepts some requests and refuses others.
@@ -120,7 +120,7 @@ func (l *law) isLoad(e event) bool {
 	}
 	h.add(1, e.retry)
 	switch {
-	case h.errorIsLoad && e.now.Sub(h.last) > lately:
+	case e.now.Sub(h.last) > lately:
 		h.errorIsLoad = false
 	case h.errorIsLoad && l.cubic.rate < l.cubic.unlimited/4: // a limited rate is of no use
 		h.errorIsLoad, h.all, h.retries = false, 0, 0
@@ -158,7 +158,6 @@ func (l *law) accept(e event) {
 	if current || !l.history.errorIsLoad {
 		l.history.add(0, e.retry)
 	}
-	l.history.accepted++
 	l.history.last, l.history.failures, l.history.calls = e.now, 0, 0
 	l.cubic.accept(e.now, e.waited, current)
 	if current || l.refusals > 0 {
@@ -222,29 +221,26 @@ func (l *law) refuse(e event) {
 	}
 }
 
-// fail learns from a failure that is not for load. After those of several calls, and nothing that was accepted since,
-// it is an outage.
-func (l *law) fail(e event) (held bool) {
+// fail learns from a failure that is not for load. Failures of several calls, after which nothing was accepted, are an
+// outage.
+func (l *law) fail(e event) {
 	h := &l.history
 	h.failures++
 	if !e.again {
 		h.calls++
 	}
 	switch {
-	case l.state == Outage && e.epoch == l.epoch:
-		l.wait += min(l.wait/3, e.firstWait)
+	case l.state == Outage && e.epoch != l.epoch, !h.failsAll():
+		return
 	case l.state == Outage:
-		return e.RetryAfter == 0
-	case !h.failsAll():
-		return false
+		l.wait += min(l.wait/3, e.firstWait)
 	default:
 		if l.refusals == 0 {
 			l.cubic.decrease(e.now)
 		}
-		l.state, l.since, l.wait, l.refusals = Outage, e.now, max(l.wait, e.firstWait), 1
+		l.state, l.since, l.wait, l.refusals = Outage, e.now, e.firstWait, 1
 	}
 	l.close(e, longestDown)
-	return e.RetryAfter == 0
 }
 
 // close begins an epoch.
