@@ -163,9 +163,6 @@ func (l *law) accept(e event) {
 	if current || l.refusals > 0 {
 		l.burst.count++
 	}
-	if l.state == Outage && !current && l.history.all.errors() > most { // it accepts some and refuses others
-		l.history.forLoad()
-	}
 	if l.state == Outage || current && l.refusals > 0 {
 		l.open(e)
 	}
