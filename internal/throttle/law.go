@@ -52,6 +52,7 @@ type law struct {
 	until    time.Time // no request goes out before, without jitter
 	asked    time.Time // the same, as far as the server asked for it
 	sent     time.Time // the last request that had to wait went out, or the gate closed
+	closed   time.Time // the gate closed
 	opened   time.Time // requests were let out again
 	wait     time.Duration
 	refusals int // in a row; 0: the gate is open again, at a rate
@@ -102,11 +103,13 @@ func (l *law) after(e event) (load bool) {
 		l.refuse(e)
 		return true
 	case ServerError:
+		l.history.fail(e)
 		if l.isLoad(e) {
 			l.refuse(e)
 			return true
 		}
 	case NoResponse:
+		l.history.fail(e)
 	}
 	l.fail(e)
 	return false
@@ -141,6 +144,14 @@ func (h *history) forLoad() { h.errorIsLoad, h.all, h.retries = true, 0, 0 }
 type share uint32
 
 func (s share) errors() int { return bits.OnesCount32(uint32(s)) }
+
+// fail counts a failure.
+func (h *history) fail(e event) {
+	h.failures++
+	if !e.again {
+		h.calls++
+	}
+}
 
 // failsAll tells whether each of the last requests failed.
 func (h *history) failsAll() bool { return h.failures >= 8 && h.calls >= 3 }
@@ -221,13 +232,8 @@ func (l *law) refuse(e event) {
 // fail learns from a failure that is not for load. Failures of several calls, after which nothing was accepted, are an
 // outage.
 func (l *law) fail(e event) {
-	h := &l.history
-	h.failures++
-	if !e.again {
-		h.calls++
-	}
 	switch {
-	case l.state == Outage && e.epoch != l.epoch, !h.failsAll():
+	case e.epoch != l.epoch, !l.history.failsAll():
 		return
 	case l.state == Outage:
 		l.wait += min(l.wait/3, e.firstWait)
@@ -251,7 +257,7 @@ func (l *law) close(e event, longest time.Duration) {
 			wait = max(wait, l.wait)
 		}
 	}
-	l.until, l.asked, l.sent = e.now.Add(wait), time.Time{}, e.now
+	l.until, l.asked, l.sent, l.closed = e.now.Add(wait), time.Time{}, e.now, e.now
 	l.next = l.until.Add(time.Duration(e.random * float64(wait) / float64(part)))
 }
 
@@ -263,6 +269,11 @@ func (l *law) due(outageWait time.Duration) time.Time {
 		}
 	}
 	return l.next
+}
+
+// outlasts tells whether an outage is older than a call waits for one, as far as a request has found out lately.
+func (l *law) outlasts(outageWait time.Duration, now time.Time) bool {
+	return l.state == Outage && now.Sub(l.since) >= outageWait && now.Sub(l.closed) < 2*longestDown
 }
 
 // send counts a request that goes out.

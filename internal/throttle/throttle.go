@@ -200,8 +200,8 @@ func (g *Gate) ask(w *waiter) (Ticket, time.Duration, error) {
 	if !first {
 		wait = quiet // the one before it wakes it
 	}
-	if g.law.state == Outage {
-		wait = min(wait, w.limits.OutageWait-now.Sub(g.law.since))
+	if left := w.limits.OutageWait - now.Sub(g.law.since); g.law.state == Outage && left > 0 {
+		wait = min(wait, left)
 	}
 	return Ticket{}, wait, nil
 }
@@ -222,7 +222,7 @@ func (g *Gate) closedFor(w *waiter) error {
 func (g *Gate) tooLong(w *waiter) (closed, deadline bool) {
 	l, age := &g.law, g.now.Sub(g.law.since)
 	switch {
-	case l.state == Outage && age >= w.limits.OutageWait:
+	case l.outlasts(w.limits.OutageWait, g.now):
 		return true, false
 	case !l.until.After(g.now):
 		return false, false
