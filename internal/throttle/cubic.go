@@ -24,7 +24,7 @@ const (
 // that several clients come to share.
 type cubic struct {
 	rate      float64       // requests a second; 0: nothing was refused
-	unlimited float64       // what was accepted of requests that did not wait, a second
+	most      float64       // that was accepted in a second, as far as is known
 	wMax      float64       // the rate after the last decrease
 	slowStart bool          // the limit has not been found yet
 	decreases int           // so far
@@ -53,7 +53,7 @@ func (c *cubic) accept(now time.Time, waited, after bool) {
 	case c.rate == 0:
 	case !after && c.decreases == 1: // it belongs to those that were measured
 		c.rate += 1 / measured.Seconds()
-		c.unlimited += 1 / measured.Seconds()
+		c.most += 1 / measured.Seconds()
 	case !after, !waited: // more may not have been asked for
 	case c.slowStart:
 		c.rate += min(slowStartGain/min(c.cost, longCost).Seconds(), maxGain*c.rate)
@@ -76,12 +76,14 @@ func (c *cubic) decrease(now time.Time) {
 	count, since := float64(c.accepted), now.Sub(c.since)
 	switch {
 	case c.rate == 0:
-		c.unlimited = count / max(measured, since).Seconds()
-		c.rate = max(atFirst, c.unlimited)
+		c.most = count / max(measured, since).Seconds()
+		c.rate = max(atFirst, c.most)
 	case c.slowStart:
 		c.rate /= 2
 	default:
-		c.rate = min(c.rate, (c.rate+count/since.Seconds())/2)
+		measured := count / since.Seconds()
+		c.most = max(c.most, measured)
+		c.rate = min(c.rate, (c.rate+measured)/2)
 	}
 	c.rate = max(c.rate, minRate)
 	c.wMax, c.slowStart = c.rate, c.decreases == 0

@@ -125,7 +125,7 @@ func (l *law) isLoad(e event) bool {
 	switch {
 	case e.now.Sub(h.last) > lately:
 		h.errorIsLoad = false
-	case h.errorIsLoad && l.cubic.rate < l.cubic.unlimited/4: // a limited rate is of no use
+	case h.errorIsLoad && l.cubic.rate < l.cubic.most/2: // a limited rate is of no use
 		h.errorIsLoad, h.all, h.retries = false, 0, 0
 		l.cubic = cubic{}
 		l.state, l.refusals, l.next = Open, 0, e.now

@@ -71,7 +71,7 @@ func TestTheLaw(t *testing.T) {
 	t.Parallel()
 	accepted, limited, failed, lost := respond(Accepted, 0), respond(RateLimited, 0), respond(ServerError, 0), respond(NoResponse, 0)
 	dead := times(8, failed)
-	busy := []step{accepted, times(17, failed, accepted, failed)} // two of three are refused
+	busy := []step{accepted, times(9, failed, accepted, failed)} // two of three are refused
 	probe := []step{untilDue, send, pass(rtt)}
 	for name, tt := range map[string]struct {
 		steps []step
