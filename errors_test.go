@@ -591,17 +591,6 @@ func jsonString(text string) string {
 	return b.String()
 }
 
-func TestAnEmptyBudgetIsNamedHoweverLongTheFailureIs(t *testing.T) {
-	t.Parallel()
-	long := errors.New("lookup " + strings.Repeat("very-long-name.", 12) + "example: no such host")
-	w := newWire(t, fails(long))
-	_, err := w.client(flashback.WithRetryBudget(0)).Organization.Users.Activate(t.Context(), "user-1")
-	require.ErrorIs(t, err, long)
-	require.ErrorIs(t, err, flashback.ErrRetryBudget)
-	assert.Contains(t, err.Error(), "lookup very-long-name.")
-	assert.Contains(t, err.Error(), "the client's retry budget is empty", "the text says that the limit is the client's own")
-}
-
 func TestEveryFailureIsAnError(t *testing.T) {
 	t.Parallel()
 	ended, cancel := context.WithCancel(context.Background())
@@ -622,7 +611,6 @@ func TestEveryFailureIsAnError(t *testing.T) {
 		{name: "a response of no kind", id: "user-1", responses: []httpmock.Responder{says(409, noWay)}},
 		{name: "no response", id: "user-1", responses: []httpmock.Responder{fails(io.EOF)}, opts: []flashback.Option{flashback.WithMaxRetries(0)}, want: io.EOF},
 		{name: "no response from a transport that says nothing", id: "user-1", responses: []httpmock.Responder{fails(nil)}, opts: []flashback.Option{flashback.WithMaxRetries(0)}, want: flashback.ErrOutcomeUnknown},
-		{name: "an empty budget", id: "user-1", responses: []httpmock.Responder{says(503, "")}, opts: []flashback.Option{flashback.WithRetryBudget(0)}, want: flashback.ErrRetryBudget},
 		{name: "a wait that would outlast the deadline", within: 40 * time.Second, id: "user-1", responses: []httpmock.Responder{says(429, "", "Retry-After", "50")}, want: context.DeadlineExceeded},
 		{name: "a wait that is too long", id: "user-1", responses: []httpmock.Responder{says(429, "", "Retry-After", "61")}, want: flashback.ErrRateLimited},
 	} {

@@ -159,7 +159,6 @@ var sentinels = map[string]error{
 	"ErrServer":             flashback.ErrServer,
 	"ErrUnexpectedResponse": flashback.ErrUnexpectedResponse,
 	"ErrOutcomeUnknown":     flashback.ErrOutcomeUnknown,
-	"ErrRetryBudget":        flashback.ErrRetryBudget,
 	"ErrInvalidArgument":    flashback.ErrInvalidArgument,
 }
 

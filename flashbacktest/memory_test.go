@@ -231,7 +231,7 @@ func TestManyWorkersInMemory(t *testing.T) {
 				{}, flashbacktest.LoseResponse(flashbacktest.CutBody), flashbacktest.Refuse(), {Apply: true, Delay: time.Second},
 			}[n%4]
 		})
-		client := backend.Client(flashback.WithRetryBudget(-1), flashback.WithMaxRetries(20))
+		client := backend.Client(flashback.WithMaxRetries(20))
 		var workers sync.WaitGroup
 		for i := range 100 {
 			id := fmt.Sprint("user-", i)

@@ -154,7 +154,6 @@ func (s *scenario) run() tally {
 			flashback.WithMaxRetries(maxRetries),
 			flashback.WithBackoff(5*time.Millisecond, 40*time.Millisecond),
 			flashback.WithAttemptTimeout(time.Second),
-			flashback.WithRetryBudget(-1),
 		}, s.opts...)...)
 		require.NoError(s.t, err)
 		ask = func(ctx context.Context, i int) told { return s.op.ask(ctx, client.Organization.Users, i) }

@@ -147,8 +147,8 @@ func command(ctx context.Context, args []string, env func(string) string, stdin 
 
 // connect returns a client, and the base URL of what it is for.
 func connect(ctx context.Context, o options, env func(string) string) (client *flashback.Client, base string, err error) {
-	// A small budget, since River repeats what this does not.
-	opts := []flashback.Option{flashback.WithUserAgent("flashback-bulk"), flashback.WithRetryBudget(5), flashback.WithAttemptTimeout(jobTimeout / 2)}
+	// In an outage River waits, and not a worker.
+	opts := []flashback.Option{flashback.WithUserAgent("flashback-bulk"), flashback.WithOutageWait(0), flashback.WithAttemptTimeout(jobTimeout / 2)}
 	if o.source.demo {
 		return newDemo().Client(opts...), "the demo", nil
 	}
