@@ -94,24 +94,23 @@ func TestTheLimitsOfAnOptionAreAllowed(t *testing.T) {
 	t.Parallel()
 	const forever = time.Duration(1<<63 - 1)
 	for name, option := range map[string]flashback.Option{
-		"no retries":              flashback.WithMaxRetries(0),
-		"many retries":            flashback.WithMaxRetries(1<<31 - 1),
-		"no backoff":              flashback.WithBackoff(0, 0),
-		"a steady backoff":        flashback.WithBackoff(time.Second, time.Second),
-		"an endless backoff":      flashback.WithBackoff(forever, forever),
-		"no Retry-After":          flashback.WithMaxRetryAfter(0),
-		"an endless Retry-After":  flashback.WithMaxRetryAfter(forever),
-		"no timeout":              flashback.WithAttemptTimeout(0),
-		"an endless timeout":      flashback.WithAttemptTimeout(forever),
-		"an empty budget":         flashback.WithRetryBudget(0),
-		"no budget":               flashback.WithRetryBudget(-1),
-		"a budget without bounds": flashback.WithRetryBudget(1<<31 - 1),
-		"no logger":               flashback.WithLogger(nil),
-		"a logger":                flashback.WithLogger(slog.New(slog.DiscardHandler)),
-		"the highest port":        flashback.WithBaseURL("https://h.example:65535"),
-		"a zero HTTP client":      flashback.WithHTTPClient(new(http.Client)),
-		"plaintext on https":      flashback.WithPlaintextHTTP(),
-		"no throttling":           flashback.WithoutThrottling(),
+		"no retries":             flashback.WithMaxRetries(0),
+		"many retries":           flashback.WithMaxRetries(1<<31 - 1),
+		"no backoff":             flashback.WithBackoff(0, 0),
+		"a steady backoff":       flashback.WithBackoff(time.Second, time.Second),
+		"an endless backoff":     flashback.WithBackoff(forever, forever),
+		"no Retry-After":         flashback.WithMaxRetryAfter(0),
+		"an endless Retry-After": flashback.WithMaxRetryAfter(forever),
+		"no timeout":             flashback.WithAttemptTimeout(0),
+		"an endless timeout":     flashback.WithAttemptTimeout(forever),
+		"no wait in an outage":   flashback.WithOutageWait(0),
+		"an endless one":         flashback.WithOutageWait(forever),
+		"no logger":              flashback.WithLogger(nil),
+		"a logger":               flashback.WithLogger(slog.New(slog.DiscardHandler)),
+		"the highest port":       flashback.WithBaseURL("https://h.example:65535"),
+		"a zero HTTP client":     flashback.WithHTTPClient(new(http.Client)),
+		"plaintext on https":     flashback.WithPlaintextHTTP(),
+		"no throttling":          flashback.WithoutThrottling(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -418,23 +417,25 @@ func TestTheDefaults(t *testing.T) {
 			assert.Zero(t, time.Since(start))
 		})
 	})
-	t.Run("a budget of 100 retries", func(t *testing.T) {
+	t.Run("half a minute in an outage", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			responses := make([]httpmock.Responder, 126) // 25 calls of 5 attempts, and one of one
-			for i := range responses {
-				responses[i] = says(503, "")
-			}
-			client := defaults(t, newWire(t, responses...), flashback.WithBackoff(0, 0)) // it refills with time
-			for range 25 {
+			client := defaults(t, newWire(t, says(503, ""), says(503, ""), says(503, ""), says(503, ""), says(503, ""), says(503, ""), says(503, ""), says(503, ""),
+				says(503, ""), says(503, ""), says(503, ""), says(503, ""), says(503, "")), flashback.WithMaxRetries(0))
+			for range 8 {
 				_, err := client.Organization.Users.Activate(t.Context(), "user-1")
-				require.NotErrorIs(t, err, flashback.ErrRetryBudget)
-				assert.Equal(t, 5, asError(t, err).Attempts)
+				require.NotErrorIs(t, err, flashback.ErrNotSent)
 			}
+			<-time.After(29 * time.Second)
 			_, err := client.Organization.Users.Activate(t.Context(), "user-1")
-			require.ErrorIs(t, err, flashback.ErrRetryBudget)
 			require.ErrorIs(t, err, flashback.ErrServer)
-			assert.Equal(t, 1, asError(t, err).Attempts)
+			require.NotErrorIs(t, err, flashback.ErrNotSent, "it probes")
+			<-time.After(time.Second)
+			begun := time.Now()
+			_, err = client.Organization.Users.Activate(t.Context(), "user-1")
+			require.ErrorIs(t, err, flashback.ErrServer)
+			require.ErrorIs(t, err, flashback.ErrNotSent)
+			assert.Zero(t, time.Since(begun))
 		})
 	})
 	t.Run("constants", func(t *testing.T) {
@@ -646,7 +647,7 @@ func TestWithMakesACopyWithOtherOptions(t *testing.T) {
 	assert.Nil(t, opts[:4][3], "the caller's options are not changed")
 }
 
-func TestWithSharesTheRateLimitAndTheBudget(t *testing.T) {
+func TestWithSharesTheGates(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
@@ -655,24 +656,17 @@ func TestWithSharesTheRateLimitAndTheBudget(t *testing.T) {
 	}{
 		{"nothing else", nil, true},
 		{"another base URL", []flashback.Option{flashback.WithBaseURL("https://h.example")}, true},
-		{"a budget and no throttling", []flashback.Option{flashback.WithRetryBudget(100), flashback.WithoutThrottling()}, false},
+		{"no throttling", []flashback.Option{flashback.WithoutThrottling()}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w := newWire(t, says(429, "", "Retry-After", "3600"), says(503, ""), says(503, ""), says(503, ""), says(200, janeJSON), says(200, activated))
-				client := w.client(flashback.WithRetryBudget(1))
+				w := newWire(t, says(429, "", "Retry-After", "3600"), says(200, activated))
+				client := w.client()
 				other, err := client.With(tt.opts...)
 				require.NoError(t, err)
 				_, err = client.Organization.Users.Activate(t.Context(), "user-1")
 				require.ErrorIs(t, err, flashback.ErrRateLimited)
-				_, err = client.Organization.Users.Get(t.Context(), userID) // takes the one retry
-				require.ErrorIs(t, err, flashback.ErrRetryBudget)
-				_, err = other.Organization.Users.Get(t.Context(), userID)
-				assert.Equal(t, tt.shares, errors.Is(err, flashback.ErrRetryBudget), "%v", err)
-				if !tt.shares {
-					require.NoError(t, err)
-				}
 				_, err = other.Organization.Users.Activate(t.Context(), "user-1")
 				assert.Equal(t, tt.shares, errors.Is(err, flashback.ErrRateLimited), "%v", err)
 			})

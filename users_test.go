@@ -810,20 +810,9 @@ func TestAGateThatClosesDuringAReadBackHoldsTheRepetitionBack(t *testing.T) {
 	})
 }
 
-func TestAnEmptyBudgetDuringAReadBackEndsTheCall(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWire(t, lost, says(503, ""))
-		_, err := w.client(flashback.WithRetryBudget(1), flashback.WithBackoff(time.Millisecond, time.Millisecond)).Organization.Users.Delete(t.Context(), userID)
-		require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
-		require.ErrorIs(t, err, flashback.ErrRetryBudget)
-		assert.Equal(t, "DG", w.sequence())
-	})
-}
-
 func TestAReadBackIsNoRetry(t *testing.T) {
 	t.Parallel()
-	for _, opt := range []flashback.Option{flashback.WithMaxRetries(0), flashback.WithRetryBudget(0)} {
+	for _, opt := range []flashback.Option{flashback.WithMaxRetries(0)} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWire(t, lost, says(200, deletedAfter(0)))
 			deletion, err := w.client(flashback.WithMaxRetries(0), opt).Organization.Users.Delete(t.Context(), userID)
@@ -847,7 +836,6 @@ func TestAReadBackIsMadeWhereARepetitionIsNot(t *testing.T) {
 		"the server asks to wait too long":    {busy, flashback.WithMaxRetries(4), true, "DG", true},
 		"the same, and nothing is done":       {busy, flashback.WithMaxRetries(4), false, "DG", false},
 		"the wait would outlast the deadline": {lost, flashback.WithBackoff(time.Hour, time.Hour), true, "DG", true},
-		"the budget is empty":                 {lost, flashback.WithRetryBudget(0), true, "D", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
