@@ -37,6 +37,7 @@ const (
 	longestDown = 8 * time.Second  // a wait in an outage
 	jitter      = 10               // the part of a wait that it may be longer by
 	askedJitter = 50               // the same, of a Retry-After
+	maxJitter   = 5 * time.Second
 	lateness    = 20 * time.Millisecond
 )
 
@@ -250,7 +251,7 @@ func (l *law) fail(e event) {
 func (l *law) close(e event, longest time.Duration) {
 	l.epoch++
 	l.wait = min(max(l.wait, shortest), longest)
-	wait, part := l.wait, jitter
+	wait, part := l.wait, time.Duration(jitter)
 	if l.state == Load && e.RetryAfter > 0 {
 		wait, part = e.RetryAfter, askedJitter
 		if l.refusals > patience {
@@ -258,7 +259,7 @@ func (l *law) close(e event, longest time.Duration) {
 		}
 	}
 	l.until, l.asked, l.sent, l.closed = e.now.Add(wait), time.Time{}, e.now, e.now
-	l.next = l.until.Add(time.Duration(e.random * float64(wait) / float64(part)))
+	l.next = l.until.Add(time.Duration(e.random * float64(min(wait/part, maxJitter))))
 }
 
 // due is when the next request may go out. In an outage, one is due shortly before its call stops to wait.

@@ -231,6 +231,8 @@ func violation(from, to *world, step int) string {
 		return "a Retry-After is waited for"
 	case b.next.Sub(to.now) > 66*time.Second:
 		return "the next request is due in a minute"
+	case b.epoch == a.epoch && b.asked.Before(a.asked):
+		return "a Retry-After does not get shorter"
 	case b.state == Outage && b.wait > longestDown:
 		return "a wait in an outage is short"
 	}

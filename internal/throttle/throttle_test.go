@@ -195,15 +195,17 @@ func TestTooLongAWaitFailsAtOnce(t *testing.T) {
 				}
 				ticket, err := gate.Wait(ctx, position, limits)
 				require.NoError(t, err)
-				waiting := make(chan error, 1)
-				go func() {
-					_, err := gate.Wait(ctx, new(throttle.Position), limits)
-					waiting <- err
-				}()
+				waiting := make(chan error, 2)
+				for range cap(waiting) {
+					go func() {
+						_, err := gate.Wait(ctx, new(throttle.Position), limits)
+						waiting <- err
+					}()
+				}
 				synctest.Wait()
 				begun := time.Now()
 				gate.Done(ticket, limitedFor(tt.retryAfter))
-				for _, err := range []error{<-waiting, second(gate.Wait(ctx, position, limits))} {
+				for _, err := range []error{<-waiting, <-waiting, second(gate.Wait(ctx, position, limits))} {
 					closed, ok := errors.AsType[*throttle.ClosedError](err)
 					require.True(t, ok)
 					tt.want.State, tt.want.Since, tt.want.Cause = throttle.Load, closed.Since, limitedFor(tt.retryAfter)

@@ -391,7 +391,7 @@ var internals = slices.Concat(
 		{"an earlier epoch's refusals tell nothing new", "if e.epoch == l.epoch {\n\t\tif l.refusals++", "if true {\n\t\tif l.refusals++"},
 		{"an earlier epoch's failures tell nothing new", "case e.epoch != l.epoch, !l.history.failsAll():", "case !l.history.failsAll():"},
 		{"a longer Retry-After counts", "asked.After(l.asked) {", "true {"},
-		{"no jitter", "e.random * float64(wait)", "0 * float64(wait)"},
+		{"no jitter", "e.random * float64(min(", "0 * float64(min("},
 		{"waits for load grow", "			l.wait += l.wait / 3\n", ""},
 		{"waits in an outage grow", "l.wait += min(l.wait/3, e.firstWait)", "l.wait += 0"},
 		{"waits in an outage end", "l.close(e, longestDown)", "l.close(e, longest)"},
