@@ -93,6 +93,9 @@ func (c *throttled) call(ctx context.Context) error {
 		}
 		if !held {
 			n++
+			if retryAfter > most {
+				return errClosed
+			}
 			if err := pause(ctx, cmp.Or(retryAfter, backoff(n))); err != nil {
 				return err
 			}

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	quiet   = time.Minute      // without a call that had to wait, after which nothing is throttled
-	atLeast = 30 * time.Second // in which nothing is accepted, before a call gives up that may wait for less
+	quiet    = time.Minute      // without a call that had to wait, after which nothing is throttled
+	mostHeld = 100              // refusals of a call that do not count: it may be this very request that the server refuses
+	atLeast  = 30 * time.Second // in which nothing is accepted, before a call gives up that may wait for less
 )
 
 // A Gate holds the requests of one operation, or lets them out. Its zero value is open. A nil Gate is always open. It must
@@ -51,6 +52,7 @@ type Position struct {
 	since    time.Time // it waits
 	epoch    uint64    // in which its last request was sent
 	tried    bool
+	held     int    // how often Done has returned true
 	accepted uint64 // responses of the operation when the call came, or its last attempt ended
 }
 
@@ -156,7 +158,10 @@ func (g *Gate) Done(t Ticket, o Outcome) (held bool) {
 	if after := &g.law; after.epoch != before.epoch || after.state != before.state || after.refusals != before.refusals || after.until != before.until {
 		g.changed()
 	}
-	return load && progress
+	if held = load && progress && p.held < mostHeld; held {
+		p.held++
+	}
+	return held
 }
 
 // changed lets those look who may be concerned.

@@ -171,6 +171,11 @@ func TestARefusalCountsUnlessAnotherCallWasAccepted(t *testing.T) {
 		assert.False(t, attempt(position, limited), "no other one since then")
 		attempt(new(throttle.Position), accepted)
 		assert.False(t, attempt(position, failed), "that is no refusal for load")
+		held := 1
+		for attempt(new(throttle.Position), accepted); attempt(position, limited); attempt(new(throttle.Position), accepted) {
+			held++
+		}
+		assert.Equal(t, 100, held, "it may be this very request that the server refuses")
 	})
 }
 

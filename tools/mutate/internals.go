@@ -371,8 +371,9 @@ var internals = slices.Concat(
 	}...),
 	in("internal/throttle/throttle.go", [][3]string{
 		{"a refusal holds all calls back", "state&1 == 0 {", "true {"},
-		{"an attempt counts where nothing is accepted", "return load && progress", "return load"},
-		{"a refusal for load does not count", "return load && progress", "return load && false"},
+		{"an attempt counts where nothing is accepted", "load && progress && p.held", "load && p.held"},
+		{"a refusal for load does not count", "load && progress && p.held", "false && load && p.held"},
+		{"a request that is always refused ends", " && p.held < mostHeld", ""},
 		{"those who would wait too long are woken", "closed || i == 0 {", "closed && false || i == 0 {"},
 		{"the probes' calls are in their places again", "w.probed = 0\n", "_ = w\n"},
 		{"no call waits past its deadline", "case !w.deadline.IsZero() && !l.until.Before(w.deadline):", "case false:"},
