@@ -153,6 +153,33 @@ func TestWhatAWindowTakesAtOnceGoesAtOnce(t *testing.T) {
 	assert.Zero(t, atOnce(bucket), "it was open for longer than it was closed")
 }
 
+func TestTheRateGrowsFasterTheLongerNoRefusalCame(t *testing.T) {
+	t.Parallel()
+	refused := []step{respond(RateLimited, 0), untilDue, send, pass(rtt), respond(Accepted, 0)}
+	w := newWorld()
+	w.do(append(refused, refused...)...)
+	require.False(t, w.law.cubic.slowStart)
+	before := w.law.cubic.rate
+	w.do(times(10, pass(100*time.Millisecond), respond(Accepted, 0)))
+	first := w.law.cubic.rate - before
+	w.do(times(10, pass(100*time.Millisecond), respond(Accepted, 0)))
+	assert.Positive(t, first)
+	assert.Greater(t, w.law.cubic.rate-before-first, first)
+	for range 50 {
+		w.law.cubic.decrease(w.now.Add(time.Hour))
+	}
+	assert.InDelta(t, minRate, w.law.cubic.rate, 1e-9, "a rate is not too low")
+}
+
+func TestAnOutageThatWasNotProbedLatelyMayBeOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.do(times(8, respond(ServerError, 30*time.Second)), pass(10*time.Second))
+	assert.True(t, w.law.outlasts(10*time.Second, w.now))
+	w.do(pass(20 * time.Second))
+	assert.False(t, w.law.outlasts(10*time.Second, w.now))
+}
+
 func TestAPacedOperationIsNotHeldForErrorsThatPacingDoesNotMakeFewer(t *testing.T) {
 	t.Parallel()
 	w := newWorld()

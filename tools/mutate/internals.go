@@ -399,7 +399,7 @@ var internals = slices.Concat(
 		{"a Retry-After that lies is doubted", "if l.refusals > patience {", "if false {"},
 		{"a share of errors is load", "h.all.errors(), h.retries.errors()) > most", "h.all.errors(), h.retries.errors()) > 32"},
 		{"so is a share of the retries", "max(h.all.errors(), h.retries.errors())", "h.all.errors()"},
-		{"less than half is not", "most        = 16", "most        = 7"},
+		{"less than half is not", "most = 16", "most = 7"},
 		{"an outage again at once is load", "h.failsAll() && !l.opened.IsZero() &&", "false &&"},
 		{"errors that pacing does not make fewer are not for load", "l.cubic.rate < l.cubic.most/", "false && l.cubic.rate < l.cubic.most/"},
 		{"a server that accepts nothing is not loaded", "case e.now.Sub(h.last) > lately:", "case false:"},
