@@ -80,7 +80,7 @@ func (c *cubic) grow(now time.Time) {
 // decrease falls back, at the first of refusals in a row: to what was accepted if nothing is known, to a half in slow
 // start, and else halfway to what was accepted since the last decrease.
 func (c *cubic) decrease(now time.Time) {
-	count, since := float64(c.accepted), now.Sub(c.since)
+	count, since := float64(c.accepted), max(shortest, now.Sub(c.since)) // not 0: a rate of 0/0 would stay
 	switch {
 	case c.rate == 0:
 		c.most = count / max(measured, since).Seconds()

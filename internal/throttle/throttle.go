@@ -147,15 +147,13 @@ func (g *Gate) Done(t Ticket, o Outcome) (held bool) {
 		Outcome: o, now: now, epoch: t.epoch, sent: t.sent, waited: t.waited, retry: p.tried, again: p.tried && !progress,
 		firstWait: t.limits.FirstWait, random: rand.Float64(), //nolint:gosec // Jitter needs no secrecy.
 	})
-	switch o.Result {
-	case Accepted:
+	if o.Result == Accepted {
 		g.accepted.Add(1)
-	case Unknown:
-	default:
+	} else if o.Result != Unknown {
 		g.cause = o
 	}
 	p.tried, p.accepted = true, g.accepted.Load()
-	if after := &g.law; after.epoch != before.epoch || after.state != before.state || after.refusals != before.refusals || after.until != before.until {
+	if after := &g.law; after.epoch != before.epoch || after.state != before.state || after.refusals != before.refusals || !after.until.Equal(before.until) {
 		g.changed()
 	}
 	if held = load && progress && p.held < mostHeld; held {

@@ -328,7 +328,7 @@ func TestAnOlderOutageFailsCallsAtOnceButForTheProbe(t *testing.T) {
 		<-time.After(10 * time.Second)
 		ticket, err := gate.Wait(t.Context(), new(throttle.Position), limits)
 		require.NoError(t, err, "a probe is due")
-		closedError(t, gate, limits)
+		assert.Equal(t, throttle.Outage, closedError(t, gate, limits).State)
 		gate.Done(ticket, accepted)
 		_, err = gate.Wait(t.Context(), new(throttle.Position), limits)
 		require.NoError(t, err)
@@ -397,7 +397,7 @@ func TestACallThatIsCanceledLeaves(t *testing.T) {
 		for range 100 {
 			calls.Go(func() {
 				_, err := gate.Wait(ctx, new(throttle.Position), limits)
-				assert.ErrorIs(t, err, context.Canceled)
+				assert.ErrorIs(t, err, context.Canceled) //nolint:testifylint // not in the test's goroutine
 				closed, ok := errors.AsType[*throttle.ClosedError](err)
 				assert.True(t, ok && closed.Cause == limitedFor(time.Second))
 			})
