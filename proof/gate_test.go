@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+	"github.com/stretchr/testify/assert"
 
 	"github.com/flashbacknetwork/flashback-go"
 )
@@ -78,6 +79,8 @@ type situation struct {
 	workers, calls int
 	ideal          time.Duration
 	end            time.Duration // of the outage
+	over           float64       // times the ideal at most; 0: it is but measured
+	mayLose        int
 	opts           []flashback.Option
 }
 
@@ -277,6 +280,18 @@ func inFlightAtOnce(most int, latency time.Duration, statuses ...int) func() res
 	}
 }
 
+func eachTenth(status int) func() responder {
+	return func() responder {
+		n := 0
+		return func(time.Duration) response {
+			if n++; n%10 != 0 {
+				return response{status: status, after: 5 * time.Millisecond}
+			}
+			return response{after: 5 * time.Millisecond}
+		}
+	}
+}
+
 func changing(at time.Duration, before, after func() responder) func() responder {
 	return func() responder {
 		a, b := before(), after()
@@ -293,13 +308,13 @@ func situations() (list []situation) {
 	const ms = time.Millisecond
 	for _, workers := range []int{16, 64, 256} {
 		list = append(list,
-			situation{name: "nginx nodelay 503", server: limitReq(200, 20, true, 503, 5*ms), workers: workers, calls: 3000, ideal: 15 * time.Second},
-			situation{name: "nginx 503", server: limitReq(200, 20, false, 503, 5*ms), workers: workers, calls: 3000, ideal: 15 * time.Second},
-			situation{name: "nginx nodelay 429", server: limitReq(200, 20, true, 429, 5*ms), workers: workers, calls: 3000, ideal: 15 * time.Second},
-			situation{name: "express 200 in 1 s", server: fixedWindow(200, time.Second, 5*ms), workers: workers, calls: 3000, ideal: 14 * time.Second},
-			situation{name: "express 1000 in 10 s", server: fixedWindow(1000, 10*time.Second, 5*ms), workers: workers, calls: 3000, ideal: 20 * time.Second},
-			situation{name: "bucket 200/s Retry-After 1", server: tokenBucket(200, 20, 1, 429, 5*ms), workers: workers, calls: 3000, ideal: 15 * time.Second},
-			situation{name: "20 at once, else 5xx", server: inFlightAtOnce(20, 20*ms, 500, 502, 503, 504), workers: workers, calls: 4000, ideal: 4 * time.Second},
+			situation{name: "nginx nodelay 503", server: limitReq(200, 20, true, 503, 5*ms), workers: workers, calls: 3000, ideal: 15 * time.Second, over: 1.15},
+			situation{name: "nginx 503", server: limitReq(200, 20, false, 503, 5*ms), workers: workers, calls: 3000, ideal: 15 * time.Second, over: 1.15},
+			situation{name: "nginx nodelay 429", server: limitReq(200, 20, true, 429, 5*ms), workers: workers, calls: 3000, ideal: 15 * time.Second, over: 1.15},
+			situation{name: "express 200 in 1 s", server: fixedWindow(200, time.Second, 5*ms), workers: workers, calls: 3000, ideal: 14 * time.Second, over: 1.15},
+			situation{name: "express 1000 in 10 s", server: fixedWindow(1000, 10*time.Second, 5*ms), workers: workers, calls: 3000, ideal: 20 * time.Second, over: 1.15},
+			situation{name: "bucket 200/s Retry-After 1", server: tokenBucket(200, 20, 1, 429, 5*ms), workers: workers, calls: 3000, ideal: 15 * time.Second, over: 1.25},
+			situation{name: "20 at once, else 5xx", server: inFlightAtOnce(20, 20*ms, 500, 502, 503, 504), workers: workers, calls: 4000, ideal: 4 * time.Second, over: 1.3},
 			situation{name: "one of four dead 502", server: share(.25, response{status: 502, after: 2 * ms}, 20*ms), workers: workers, calls: 4000, ideal: 4000 * 20 * ms / time.Duration(workers)},
 		)
 	}
@@ -311,24 +326,26 @@ func situations() (list []situation) {
 			server: share(each.share, response{status: 503, retryAfter: each.retryAfter, after: 20 * ms}, 20*ms), ideal: 4000 * 20 * ms / 64})
 	}
 	list = append(list,
-		situation{name: "503 to all for 10 s", server: downUntil(10*time.Second, response{status: 503, after: 20 * ms}, 20*ms), workers: 64, calls: 4000, ideal: 11250 * ms, end: 10 * time.Second},
-		situation{name: "503 to all for 60 s", server: downUntil(60*time.Second, response{status: 503, after: 20 * ms}, 20*ms), workers: 64, calls: 4000, ideal: 61250 * ms, end: 60 * time.Second, opts: []flashback.Option{flashback.WithOutageWait(2 * time.Minute)}},
-		situation{name: "429 to all for 60 s", server: downUntil(60*time.Second, response{status: 429, after: 20 * ms}, 20*ms), workers: 64, calls: 4000, ideal: 61250 * ms, end: 60 * time.Second},
+		situation{name: "503 to all for 10 s", server: downUntil(10*time.Second, response{status: 503, after: 20 * ms}, 20*ms), workers: 64, calls: 4000, ideal: 11250 * ms, end: 10 * time.Second, over: 1.35},
+		situation{name: "503 to all for 60 s", server: downUntil(60*time.Second, response{status: 503, after: 20 * ms}, 20*ms), workers: 64, calls: 4000, ideal: 61250 * ms, end: 60 * time.Second, opts: []flashback.Option{flashback.WithOutageWait(2 * time.Minute)}, over: 1.35},
+		situation{name: "429 to all for 60 s", server: downUntil(60*time.Second, response{status: 429, after: 20 * ms}, 20*ms), workers: 64, calls: 4000, ideal: 61250 * ms, end: 60 * time.Second, over: 1.35},
+		situation{name: "each tenth accepted, 503", server: eachTenth(503), workers: 64, calls: 400, ideal: time.Second},
+		situation{name: "each tenth accepted, 429", server: eachTenth(429), workers: 64, calls: 400, ideal: time.Second},
 		situation{name: "one of ten accepted, 503", server: share(.9, response{status: 503, after: 20 * ms}, 20*ms), workers: 64, calls: 400, ideal: time.Second},
 		situation{name: "one of ten accepted, 429", server: share(.9, response{status: 429, after: 20 * ms}, 20*ms), workers: 64, calls: 400, ideal: time.Second},
-		situation{name: "nginx falls to a tenth", server: changing(5*time.Second, limitReq(1000, 20, true, 503, 5*ms), limitReq(100, 20, true, 503, 5*ms)), workers: 64, calls: 6000, ideal: 15 * time.Second},
-		situation{name: "nginx rises tenfold", server: changing(10*time.Second, limitReq(100, 20, true, 503, 5*ms), limitReq(1000, 20, true, 503, 5*ms)), workers: 64, calls: 11000, ideal: 20 * time.Second},
+		situation{name: "nginx falls to a tenth", server: changing(5*time.Second, limitReq(1000, 20, true, 503, 5*ms), limitReq(100, 20, true, 503, 5*ms)), workers: 64, calls: 6000, ideal: 15 * time.Second, over: 1.35},
+		situation{name: "nginx rises tenfold", server: changing(10*time.Second, limitReq(100, 20, true, 503, 5*ms), limitReq(1000, 20, true, 503, 5*ms)), workers: 64, calls: 11000, ideal: 20 * time.Second, over: 1.1},
 		situation{name: "bucket falls to a tenth", server: changing(5*time.Second, tokenBucket(1000, 100, 1, 429, 5*ms), tokenBucket(100, 10, 1, 429, 5*ms)), workers: 64, calls: 6000, ideal: 15 * time.Second},
 		situation{name: "bucket rises tenfold", server: changing(10*time.Second, tokenBucket(100, 10, 1, 429, 5*ms), tokenBucket(1000, 100, 1, 429, 5*ms)), workers: 64, calls: 11000, ideal: 20 * time.Second},
-		situation{name: "window falls to a tenth", server: changing(5*time.Second, fixedWindow(1000, time.Second, 5*ms), fixedWindow(100, time.Second, 5*ms)), workers: 64, calls: 6000, ideal: 15 * time.Second},
-		situation{name: "window rises tenfold", server: changing(10*time.Second, fixedWindow(100, time.Second, 5*ms), fixedWindow(1000, time.Second, 5*ms)), workers: 64, calls: 11000, ideal: 20 * time.Second},
-		situation{name: "window of the clock", server: fixedWindows(200, time.Second, 5*ms), workers: 64, calls: 3000, ideal: 14 * time.Second},
+		situation{name: "window falls to a tenth", server: changing(5*time.Second, fixedWindow(1000, time.Second, 5*ms), fixedWindow(100, time.Second, 5*ms)), workers: 64, calls: 6000, ideal: 15 * time.Second, over: 1.15},
+		situation{name: "window rises tenfold", server: changing(10*time.Second, fixedWindow(100, time.Second, 5*ms), fixedWindow(1000, time.Second, 5*ms)), workers: 64, calls: 11000, ideal: 20 * time.Second, over: 1.15},
+		situation{name: "window of the clock", server: fixedWindows(200, time.Second, 5*ms), workers: 64, calls: 3000, ideal: 14 * time.Second, over: 1.15},
 		situation{name: "8 clients, nginx 503", clients: 8, server: limitReq(200, 20, true, 503, 5*ms), workers: 8, calls: 3000, ideal: 15 * time.Second},
 		situation{name: "8 clients, nginx 429", clients: 8, server: limitReq(200, 20, true, 429, 5*ms), workers: 8, calls: 3000, ideal: 15 * time.Second},
-		situation{name: "8 clients, express", clients: 8, server: fixedWindow(200, time.Second, 5*ms), workers: 8, calls: 3000, ideal: 14 * time.Second},
+		situation{name: "8 clients, express", clients: 8, server: fixedWindow(200, time.Second, 5*ms), workers: 8, calls: 3000, ideal: 14 * time.Second, over: 1.15},
 	)
 	for _, kind := range []struct {
-		name  string
+		name     string
 		response response
 	}{
 		{"refused", response{err: syscall.ECONNREFUSED, after: ms}},
@@ -346,18 +363,57 @@ func situations() (list []situation) {
 	return list
 }
 
+// TestTheGate plays crowds at the limiters and in the outages that servers really have. The control is go-retryablehttp.
 func TestTheGate(t *testing.T) {
+	t.Parallel()
 	for _, s := range situations() {
 		t.Run(fmt.Sprintf("%s ×%d", s.name, s.workers), func(t *testing.T) {
+			t.Parallel()
+			over := func(r sum) float64 { return r.took.Seconds() / s.ideal.Seconds() }
 			sdk := s.play(t, ofSDK)
-			t.Logf("%-28s ×%-4d SDK   %5.2f %v", s.name, s.workers, sdk.took.Seconds()/s.ideal.Seconds(), sdk)
+			t.Logf("%-28s ×%-4d SDK   %5.2f %v", s.name, s.workers, over(sdk), sdk)
+			if s.over > 0 {
+				assert.LessOrEqual(t, over(sdk), s.over, "times the ideal")
+				assert.LessOrEqual(t, sdk.lost, s.mayLose, "lost")
+			}
+			if s.end > 0 {
+				assert.LessOrEqual(t, sdk.inOutage, s.workers+int(4*s.end.Seconds()), "a handful of requests in a second")
+			}
 			if testing.Short() {
 				return
 			}
 			control := s.play(t, ofPlain)
-			t.Logf("%-28s ×%-4d plain %5.2f %v", s.name, s.workers, control.took.Seconds()/s.ideal.Seconds(), control)
-			inv := s.play(t, ofInvitations)
-			t.Logf("%-28s ×%-4d invit %5.2f %v", s.name, s.workers, inv.took.Seconds()/s.ideal.Seconds(), inv)
+			t.Logf("%-28s ×%-4d plain %5.2f %v", s.name, s.workers, over(control), control)
+			once := s.play(t, ofInvitations)
+			t.Logf("%-28s ×%-4d once  %5.2f %v", s.name, s.workers, over(once), once)
 		})
 	}
+}
+
+// TestADeadServer has ten calls begin in each second for eleven minutes, none of which can end well.
+func TestADeadServer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &simulated{response: downUntil(time.Hour, response{status: 502, after: 20 * time.Millisecond}, 0)(), begun: time.Now()}
+		c := newSDK(b)
+		var mu sync.Mutex
+		longest := map[int]time.Duration{}
+		var all sync.WaitGroup
+		const calls = 11 * 600
+		for i := range calls {
+			all.Go(func() {
+				begun := time.Now()
+				assert.Error(t, c.call(t.Context()))
+				mu.Lock()
+				defer mu.Unlock()
+				longest[i/600] = max(longest[i/600], time.Since(begun))
+			})
+			<-time.After(100 * time.Millisecond)
+		}
+		all.Wait()
+		t.Logf("%.3f requests a call, the longest call of the first minute %v, of the tenth %v", float64(len(b.requests))/calls, longest[0], longest[9])
+		assert.Less(t, len(b.requests), 11*60, "a request every second or less")
+		assert.LessOrEqual(t, longest[0], 45*time.Second)
+		assert.LessOrEqual(t, longest[9], time.Second)
+	})
 }

@@ -1,6 +1,7 @@
 package proof_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -86,12 +87,18 @@ func (c *throttled) call(ctx context.Context) error {
 		if refused {
 			outcome.Result = throttle.RateLimited
 		}
-		decision := c.gate.Done(ticket, outcome)
+		held := c.gate.Done(ticket, outcome)
 		if !refused {
 			return nil
 		}
-		if decision.Counted {
+		if !held {
 			n++
+			if retryAfter > most {
+				return errClosed
+			}
+			if err := pause(ctx, cmp.Or(retryAfter, backoff(n))); err != nil {
+				return err
+			}
 		}
 	}
 	return errGivenUp

@@ -139,8 +139,11 @@ func (c *call) wait() error {
 	if !c.decision.Retry || c.decision.AtGate {
 		return nil
 	}
-	timer := time.NewTimer(c.decision.Wait)
+	timer, begun := time.NewTimer(c.decision.Wait), time.Now()
 	defer timer.Stop()
+	if c.turn.gate != nil && c.state.Throttled() {
+		defer func() { c.throttledFor(time.Since(begun)) }()
+	}
 	select {
 	case <-timer.C:
 		return nil
@@ -245,8 +248,8 @@ func (c *call) facts() retry.Facts {
 		Canceled:    c.ctx.Err() != nil,
 		TimeLeft:    left,
 		RenewsToken: c.client.Renews && c.op.Auth == Renewed,
-		AtGate:      c.turn.after.Held,
-		GateWait:    c.turn.after.For,
+		AtGate:      c.turn.held,
+		GateWait:    c.turn.gate.ClosedFor(),
 	}
 }
 

@@ -17,8 +17,8 @@ type turn struct {
 	gate     *throttle.Gate    // nil for none
 	position throttle.Position // among the calls that wait
 	ticket   throttle.Ticket   // of the last attempt
-	after    throttle.Decision // what the gate said after the last attempt
-	counted  int               // attempts that count as such: a refusal for load may not
+	held     bool              // the last attempt was refused for load: it does not count, and the gate waits
+	counted  int               // attempts that count
 }
 
 // awaitTurn waits until the gate lets the next request out.
@@ -27,10 +27,7 @@ func (c *call) awaitTurn() (err error) {
 	c.turn.ticket, err = c.turn.gate.Wait(c.ctx, &c.turn.position, throttle.Limits{
 		FirstWait: policy.Base, MaxRetryAfter: policy.MaxRetryAfter, OutageWait: c.client.OutageWait,
 	})
-	if waited := time.Since(begun); waited >= time.Millisecond {
-		c.outcome.Throttled += waited
-		c.log(slog.LevelDebug, "flashback: throttled", slog.Duration("wait", waited))
-	}
+	c.throttledFor(time.Since(begun))
 	if err == nil {
 		return nil
 	}
@@ -47,6 +44,14 @@ func (c *call) awaitTurn() (err error) {
 	}
 	c.outcome.RetryAfter = max(c.outcome.RetryAfter, closed.Asked)
 	return errEnded
+}
+
+// throttledFor adds a wait because of a rate limit or an outage to what the caller is told.
+func (c *call) throttledFor(waited time.Duration) {
+	if waited >= time.Millisecond {
+		c.outcome.Throttled += waited
+		c.log(slog.LevelDebug, "flashback: throttled", slog.Duration("wait", waited))
+	}
 }
 
 // tellGate tells the gate what came of an attempt.
@@ -69,8 +74,7 @@ func (c *call) tellGate(r attempt.Result) {
 	default:
 		o.Result = throttle.NoResponse
 	}
-	c.turn.after = c.turn.gate.Done(c.turn.ticket, o)
-	if c.turn.after.Counted {
+	if c.turn.held = c.turn.gate.Done(c.turn.ticket, o); !c.turn.held {
 		c.turn.counted++
 	}
 }

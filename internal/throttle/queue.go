@@ -12,7 +12,7 @@ type waiter struct {
 	limits   Limits
 	deadline time.Time     // zero: none
 	wake     chan struct{} // something has changed for it
-	probed   uint64        // the epoch in which it probed in vain
+	probed   uint64        // 1 more than the epoch in which it was refused, since the gate closed
 	waited   bool
 }
 
@@ -40,8 +40,8 @@ func (g *Gate) enter(w *waiter) {
 	if w.position.since.IsZero() {
 		w.position.since = now
 	}
-	if g.law.refusals > 0 && w.position.epoch > g.opened {
-		w.probed = w.position.epoch
+	if g.law.refusals > 0 && w.position.epoch >= g.opened && w.position.tried {
+		w.probed = w.position.epoch + 1
 	}
 	i, _ := slices.BinarySearchFunc(g.queue, w, before)
 	g.queue = slices.Insert(g.queue, i, w)

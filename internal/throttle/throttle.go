@@ -16,15 +16,17 @@ import (
 )
 
 const (
-	quiet   = time.Minute      // without a call that had to wait, after which nothing is throttled
-	atLeast = 30 * time.Second // in which nothing is accepted, before a call gives up that may wait for less
+	quiet    = time.Minute      // without a call that had to wait, after which nothing is throttled
+	mostHeld = 100              // refusals of a call that do not count: it may be this very request that the server refuses
+	atLeast  = 30 * time.Second // in which nothing is accepted, before a call gives up that may wait for less
 )
 
 // A Gate holds the requests of one operation, or lets them out. Its zero value is open. A nil Gate is always open. It must
 // not be copied.
 type Gate struct {
-	calls atomic.Uint64 // so far
-	state atomic.Uint64 // twice the epoch, and 1 more unless all requests may go out
+	calls    atomic.Uint64 // so far
+	accepted atomic.Uint64 // responses so far
+	state    atomic.Uint64 // twice the epoch, and 1 more unless all requests may go out
 
 	mu    sync.Mutex
 	law   law
@@ -50,7 +52,8 @@ type Position struct {
 	since    time.Time // it waits
 	epoch    uint64    // in which its last request was sent
 	tried    bool
-	accepted uint64 // responses of the operation when its last attempt ended
+	held     int    // how often Done has returned true
+	accepted uint64 // responses of the operation when the call came, or its last attempt ended
 }
 
 // A Ticket is what Wait gives for one request, and Done takes.
@@ -68,13 +71,6 @@ type Outcome struct {
 	RetryAfter time.Duration // 0: none
 	Status     int           // of the response, if one came
 	Err        error         // of the connection, if none came
-}
-
-// A Decision is what a call does after an attempt that was not accepted.
-type Decision struct {
-	Held    bool          // the gate holds the call: it needs no wait of its own before it asks for its turn again
-	Counted bool          // the attempt is one of those that the call may make
-	For     time.Duration // until the gate lets requests out again
 }
 
 // A ClosedError tells that a request did not go out.
@@ -105,7 +101,7 @@ func (g *Gate) Wait(ctx context.Context, p *Position, limits Limits) (Ticket, er
 		return Ticket{}, err
 	}
 	if p.order == 0 {
-		p.order = g.calls.Add(1)
+		p.order, p.accepted = g.calls.Add(1), g.accepted.Load()
 	}
 	if state := g.state.Load(); state&1 == 0 {
 		p.epoch = state >> 1
@@ -136,29 +132,44 @@ func (g *Gate) Wait(ctx context.Context, p *Position, limits Limits) (Ticket, er
 	}
 }
 
-// Done tells what came of the request that a Ticket was for.
-func (g *Gate) Done(t Ticket, o Outcome) Decision {
+// Done tells what came of the request that a Ticket was for. It returns whether the gate holds the call: the server
+// refused the request for load, and accepts others meanwhile. Then the attempt does not count as one of the call's, and the
+// call needs no wait of its own before it asks for its turn again.
+func (g *Gate) Done(t Ticket, o Outcome) (held bool) {
 	if g == nil {
-		return Decision{Counted: true}
+		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now, p, before := g.look(), t.position, g.law
-	progress := p.tried && p.accepted != before.history.accepted
-	held := g.law.after(event{
-		Outcome: o, now: now, epoch: t.epoch, sent: t.sent, waited: t.waited, again: p.tried && !progress,
+	progress := p.accepted != g.accepted.Load()
+	load := g.law.after(event{
+		Outcome: o, now: now, epoch: t.epoch, sent: t.sent, waited: t.waited, retry: p.tried, again: p.tried && !progress,
 		firstWait: t.limits.FirstWait, random: rand.Float64(), //nolint:gosec // Jitter needs no secrecy.
 	})
-	p.tried, p.accepted = true, g.law.history.accepted
-	if o.Result != Accepted && o.Result != Unknown {
+	if o.Result == Accepted {
+		g.accepted.Add(1)
+	} else if o.Result != Unknown {
 		g.cause = o
 	}
-	if after := &g.law; after.epoch != before.epoch || after.state != before.state || after.refusals != before.refusals || after.until != before.until {
+	p.tried, p.accepted = true, g.accepted.Load()
+	if after := &g.law; after.epoch != before.epoch || after.state != before.state || after.refusals != before.refusals || !after.until.Equal(before.until) {
 		g.changed()
 	}
-	return Decision{
-		Held: held, Counted: !held || !progress || g.law.state == Outage, For: max(0, g.law.until.Sub(now)),
+	if held = load && progress && p.held < mostHeld; held {
+		p.held++
 	}
+	return held
+}
+
+// ClosedFor returns how long no request goes out.
+func (g *Gate) ClosedFor() time.Duration {
+	if g == nil {
+		return 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return max(0, g.law.until.Sub(g.look()))
 }
 
 // changed lets those look who may be concerned.
@@ -177,7 +188,7 @@ func (g *Gate) changed() {
 		slices.SortFunc(g.queue, before)
 	}
 	for i, w := range g.queue {
-		if i == 0 || g.closedFor(w) != nil {
+		if closed, _ := g.tooLong(w); closed || i == 0 {
 			w.wakeUp()
 		}
 	}
@@ -202,31 +213,39 @@ func (g *Gate) ask(w *waiter) (Ticket, time.Duration, error) {
 	if !first {
 		wait = quiet // the one before it wakes it
 	}
-	if g.law.state == Outage {
-		wait = min(wait, w.limits.OutageWait-now.Sub(g.law.since))
+	if left := w.limits.OutageWait - now.Sub(g.law.since); g.law.state == Outage && left > 0 {
+		wait = min(wait, left)
 	}
 	return Ticket{}, wait, nil
 }
 
 // closedFor is the error of a call that would wait too long, or nil.
 func (g *Gate) closedFor(w *waiter) error {
-	now, l := g.now, &g.law
-	left, asked, age := l.until.Sub(now), max(0, l.asked.Sub(now)), now.Sub(l.since)
-	err := &ClosedError{State: l.state, Since: age, Cause: g.cause, For: max(0, left), Asked: asked}
-	switch {
-	case l.state == Outage && age >= w.limits.OutageWait:
-		return err
-	case left <= 0:
-		return nil
-	case !w.deadline.IsZero() && !l.until.Before(w.deadline):
-		err.Deadline = true
-		return err
-	case asked > w.limits.MaxRetryAfter:
-		return err
-	case l.state == Load && asked == 0 && l.refusals > 0 && min(age, now.Sub(w.position.since)) > max(2*w.limits.MaxRetryAfter, atLeast):
-		return err // nothing was accepted for so long
+	if closed, deadline := g.tooLong(w); closed {
+		l := &g.law
+		return &ClosedError{
+			State: l.state, Since: g.now.Sub(l.since), Cause: g.cause,
+			For: max(0, l.until.Sub(g.now)), Asked: max(0, l.asked.Sub(g.now)), Deadline: deadline,
+		}
 	}
 	return nil
+}
+
+// tooLong tells whether a call would wait longer than it may, and whether that is because of its deadline.
+func (g *Gate) tooLong(w *waiter) (closed, deadline bool) {
+	l, age := &g.law, g.now.Sub(g.law.since)
+	switch {
+	case l.outlasts(w.limits.OutageWait, g.now):
+		return true, false
+	case !l.until.After(g.now):
+		return false, false
+	case !w.deadline.IsZero() && !l.until.Before(w.deadline):
+		return true, true
+	case l.asked.After(g.now):
+		return l.asked.Sub(g.now) > w.limits.MaxRetryAfter, false
+	}
+	// Nothing was accepted for so long.
+	return l.state == Load && l.refusals > 0 && min(age, g.now.Sub(w.position.since)) > max(2*w.limits.MaxRetryAfter, atLeast), false
 }
 
 // canceled is the error of a call whose context ended in the queue.
@@ -248,7 +267,7 @@ func (g *Gate) look() time.Time {
 
 // forget starts anew.
 func (g *Gate) forget() {
-	g.law = law{epoch: g.law.epoch, history: history{accepted: g.law.history.accepted}}
+	g.law = law{epoch: g.law.epoch}
 	g.busy = time.Time{}
 	g.changed()
 }
