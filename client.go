@@ -133,9 +133,6 @@ func (s *settings) build(op string, opts []Option) (*Client, error) {
 	if caller.Sender.Transport == nil {
 		caller.Sender.Transport, caller.Sender.Trusted = NewTransport(), true
 	}
-	if t, ok := caller.Sender.Transport.(*http.Transport); ok {
-		caller.Sender.Transport = attempt.NewPool(t)
-	}
 	if s.backend != caller.BaseURL.String() { // Another backend has limits and a clock of its own.
 		s.backend = caller.BaseURL.String()
 		caller.Gates, caller.Clock = new(call.Gates), new(call.Clock)

@@ -71,11 +71,10 @@ func loopback(host string) bool {
 // so that more attempts are ambiguous; and it must not send a request twice by itself, since
 // that would go unnoticed.
 //
-// If the Transport is an [http.Transport], the client leaves connections that have gone dead:
-// after an attempt that timed out, while no other got a response, it goes on with a clone of
-// the Transport. A wrapper keeps its connections, so that over HTTP/2 the attempts of a call
-// may all wait on a dead one, unless its pings notice that within the time of an attempt: see
-// [http.HTTP2Config].
+// After an attempt that timed out, the next one gets a new connection if the Transport is an
+// [http.Transport]. A wrapper may send it on the same one again: over HTTP/2, the attempts of
+// a call may all wait on a connection that has gone dead, unless its pings notice that
+// within the time of an attempt ([http.HTTP2Config]).
 func WithHTTPClient(hc *http.Client) Option {
 	return func(s *settings) error {
 		if hc == nil {

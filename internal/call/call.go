@@ -167,7 +167,9 @@ func (c *call) send(req *http.Request) attempt.Result {
 	if limit == 0 {
 		limit = maxBody
 	}
-	return c.client.Sender.Do(ctx, req, limit, c.op.Rule.Retry == verdict.NotIdempotent)
+	// The connection of an attempt that timed out may be dead, and its transport may not know.
+	_, timedOut := errors.AsType[attempt.TimeoutError](c.outcome.Failure)
+	return c.client.Sender.Do(ctx, req, limit, c.op.Rule.Retry == verdict.NotIdempotent, timedOut)
 }
 
 // record adds an attempt to what the call knows.
