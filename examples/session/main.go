@@ -26,8 +26,7 @@ func run(ctx context.Context) (err error) {
 		_, err = session.Token(ctx) // renewed, if that is due
 	}
 	if errors.Is(err, flashback.ErrUnauthorized) { // there are no tokens yet, or the session is lost
-		password := flashback.NewSecret(os.Getenv("FLASHBACK_PASSWORD"))
-		session, err = flashback.Login(ctx, os.Getenv("FLASHBACK_EMAIL"), password, store)
+		session, err = flashback.Login(ctx, os.Getenv("FLASHBACK_EMAIL"), flashback.NewSecret(os.Getenv("FLASHBACK_PASSWORD")), store)
 	}
 	var mfa *flashback.MFARequiredError
 	if errors.As(err, &mfa) {
@@ -46,9 +45,8 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	users, err := client.Organization.Users.List(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		fmt.Println(len(users.Users), "users")
 	}
-	fmt.Println(len(users.Users), "users")
-	return nil
+	return err
 }
