@@ -305,6 +305,9 @@ func TestALogoutIsTrue(t *testing.T) {
 				require.ErrorContains(t, err, tt.fails)
 				require.NotErrorIs(t, err, flashback.ErrSessionLost)
 				assert.Equal(t, "user.logout", asError(t, err).Op)
+				if tt.logouts > 0 {
+					assert.Equal(t, tt.logouts, asError(t, err).Attempts)
+				}
 				assert.Equal(t, tt.unknown, asError(t, err).OutcomeUnknown)
 				assert.Equal(t, tt.unknown, errors.Is(err, flashback.ErrOutcomeUnknown))
 				assert.NotZero(t, session.Tokens())
@@ -455,7 +458,7 @@ func TestASessionThatCanNotBeIsRefused(t *testing.T) {
 			_, err := flashback.Resume(ctx, tokens, flashback.WithTokenStore(kept), flashback.WithTokenStore(kept))
 			return err
 		},
-		"a session with a source":    func() error { _, err := flashback.Resume(ctx, tokens, source); return err },
+		"a session with a source":    func() error { _, err := flashback.Resume(ctx, tokens, b.Options(source)...); return err },
 		"a client with a store":      func() error { _, err := flashback.NewClient("token", flashback.WithTokenStore(kept)); return err },
 		"Client of no session":       func() error { _, err := none.Client(); return err },
 		"Client of a zero session":   func() error { _, err := (&flashback.Session{}).Client(); return err },
@@ -612,6 +615,14 @@ func TestAllTokensOfASessionAreRedactedInAllItsCalls(t *testing.T) {
 			}
 		})
 	}
+	t.Run("and those that it was resumed with", func(t *testing.T) {
+		t.Parallel()
+		b, kept := withJane(), newShelf()
+		first, _ := logIn(t, b, flashback.WithTokenStore(kept))
+		client := clientFor(t, resume(t, b, flashback.Tokens{}, flashback.WithTokenStore(kept)))
+		b.ScriptFor("jane", flashbacktest.Respond(403, `{"message":"no `+first.Tokens().Refresh.Reveal()+`"}`))
+		assert.Equal(t, "no [redacted]", asError(t, see(t.Context(), client)).Message)
+	})
 	t.Run("and in the error of a renewal of its own", func(t *testing.T) {
 		t.Parallel()
 		b := withJane()
@@ -673,7 +684,7 @@ func TestNoContextOfACallersFunctionShowsAToken(t *testing.T) {
 		calls.Add(1)
 		fmt.Fprintf(&printed, "%v %+v %#v\n", ctx, ctx, ctx)
 	}
-	handler := contextHandler{slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}), seen}
+	handler := contextHandler{(&records{}).logger().Handler(), seen}
 	session, client := logIn(t, b, flashback.WithTokenStore(contextStore{newShelf(), seen}), flashback.WithLogger(slog.New(handler)))
 	old := session.Tokens()
 	b.RevokeToken(old.Access.Reveal())
@@ -710,7 +721,8 @@ func TestAConnectionThatCarriedNewTokensIsClosed(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		target := *r.URL
 		target.Scheme, target.Host = "https", "backend.flashback.test"
-		resp, err := backend.RoundTrip(&http.Request{Method: r.Method, URL: &target, Header: r.Header, Body: io.NopCloser(bytes.NewReader(body))})
+		resp, err := backend.RoundTrip( //nolint:bodyclose // It is in memory.
+			&http.Request{Method: r.Method, URL: &target, Header: r.Header, Body: io.NopCloser(bytes.NewReader(body))})
 		if !assert.NoError(t, err) {
 			return
 		}

@@ -139,7 +139,7 @@ func TestOperatingPage(t *testing.T) {
 	files, err := filepath.Glob("internal/call/*.go")
 	require.NoError(t, err)
 	logged := map[string]bool{}
-	for _, file := range append(files, "operation.go", "session.go") {
+	for _, file := range append(files, "operation.go", "change.go") {
 		if !strings.HasSuffix(file, "_test.go") {
 			for _, m := range regexp.MustCompile(`"(flashback: [a-z ]+)"`).FindAllStringSubmatch(readFile(t, file), -1) {
 				logged[m[1]] = true

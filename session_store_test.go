@@ -353,6 +353,7 @@ func TestAStoreWithoutALockIsNoStore(t *testing.T) {
 	assert.Empty(t, b.Requests())
 }
 
+// nilError panics if it is nil, but for its type.
 type nilError struct{ text string }
 
 func (e *nilError) Error() string { return e.text }
@@ -395,10 +396,12 @@ func TestTheErrorsOfAStoreShowNoTokens(t *testing.T) {
 						if how == "panics" {
 							panic(text)
 						}
-						return errors.New(text)
+						return &nilError{text}
 					})
 					_, err := session.Token(t.Context())
 					if step != "unlock" {
+						var inner *nilError
+						assert.NotErrorAs(t, err, &inner, "it has a token in it")
 						require.ErrorContains(t, err, "can't use [redacted] and [redacted] and")
 					}
 					for _, secret := range []string{old.Access.Reveal(), old.Refresh.Reveal(), granted} {
@@ -467,7 +470,7 @@ func TestWhoGivesUpBeforeTheStoreIsLockedSendsNothing(t *testing.T) {
 					before := kept.kept()
 					b.Reset()
 					if late {
-						kept.at("lock", func() error { <-time.After(10 * time.Second); return nil })
+						kept.at("load", func() error { <-time.After(10 * time.Second); return nil })
 					} else {
 						kept.locked <- struct{}{}
 					}
@@ -574,12 +577,32 @@ func TestSessionsShareAStore(t *testing.T) {
 			kept.at("save", diskFull)
 			require.ErrorIs(t, see(t.Context(), client), errDisk)
 			kept.at("save", nil)
+			third := clientFor(t, resume(t, b, session.Tokens()))
+			require.ErrorIs(t, see(t.Context(), third), flashback.ErrSessionLost, "another one presents the old refresh token")
 			logIn(t, b, opt)
 			login := kept.kept()
 			require.NoError(t, see(t.Context(), client))
 			assert.Equal(t, login, kept.kept())
 			assert.Equal(t, login, session.Tokens())
 			require.NoError(t, session.Close(t.Context()))
+		})
+	})
+	t.Run("nor does Close keep them then", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b, kept := withJane(), newShelf()
+			opt := flashback.WithTokenStore(kept)
+			session, client := logIn(t, b, opt)
+			<-time.After(time.Hour)
+			kept.at("save", diskFull)
+			require.ErrorIs(t, see(t.Context(), client), errDisk)
+			kept.at("save", nil)
+			logIn(t, b, opt)
+			login := kept.kept()
+			kept.taken()
+			require.NoError(t, session.Close(t.Context()))
+			assert.Equal(t, login, kept.kept())
+			assert.Equal(t, []string{"lock", "load", "unlock"}, kept.taken())
 		})
 	})
 	t.Run("a store that was emptied gets the tokens of a renewal", func(t *testing.T) {

@@ -199,12 +199,13 @@ func (h heldShelf) Save(tokens flashback.Tokens) error {
 	if err := h.step("save"); err != nil {
 		return err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if tokens != h.tokens {
-		h.saves++
+	s := h.shelf
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if tokens != s.tokens {
+		s.saves++
 	}
-	h.tokens = tokens
+	s.tokens = tokens
 	return nil
 }
 
@@ -353,6 +354,7 @@ func TestACallerWhoGivesUpDoesNotEndTheRenewal(t *testing.T) {
 			tooLate = see(flashback.WithResponse(ctx, &response), client)
 			assert.Equal(t, time.Second, time.Since(begun))
 		})
+		synctest.Wait() // The first one begins the renewal.
 		wait.Go(func() {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			time.AfterFunc(2*time.Second, func() { cancel(errors.New("enough")) })
@@ -494,8 +496,10 @@ func TestAnyOtherFailureOfARefreshIsReportedPausedAndAskedAgain(t *testing.T) {
 				}
 				assert.Equal(t, sent, count(b, refreshPath), "there is a pause")
 				<-time.After(5 * time.Minute)
-				err := see(t.Context(), client)
+				var response flashback.Response
+				err := see(flashback.WithResponse(t.Context(), &response), client)
 				require.Error(t, err)
+				assert.Zero(t, response.Attempts, "those of the renewal are not the call's")
 				for _, kind := range []error{flashback.ErrUnauthorized, flashback.ErrServer, flashback.ErrSessionLost, flashback.ErrUnexpectedResponse} {
 					require.NotErrorIs(t, err, kind, "it is not this call's")
 				}
@@ -576,15 +580,32 @@ func TestALockThatIsHeldForLongTakesNoTimeFromTheRequest(t *testing.T) {
 		assert.Equal(t, 1, count(b, refreshPath))
 		assert.Equal(t, session.Tokens(), kept.kept())
 	})
-	t.Run("and is waited for for 3 minutes", func(t *testing.T) {
+	t.Run("nor does a caller who gives up", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b, kept := withJane(), newShelf()
+			_, client := logIn(t, b, flashback.WithTokenStore(kept))
+			<-time.After(time.Hour)
+			kept.locked <- struct{}{}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			require.ErrorIs(t, see(ctx, client), context.DeadlineExceeded)
+			<-kept.locked
+			synctest.Wait()
+			assert.Equal(t, 1, count(b, refreshPath), "the renewal goes on")
+		})
+	})
+	t.Run("and is waited for, but 3 minutes at most", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			b, kept := withJane(), newShelf()
 			session, _ := logIn(t, b, flashback.WithTokenStore(kept))
 			<-time.After(time.Hour)
 			kept.locked <- struct{}{}
+			begun := time.Now()
 			_, err := session.Token(context.Background())
 			require.ErrorContains(t, err, "the shelf is locked")
+			assert.Equal(t, 3*time.Minute, time.Since(begun))
 			require.NotErrorIs(t, err, context.DeadlineExceeded, "it is not the caller's")
 			assert.Zero(t, count(b, refreshPath))
 			<-kept.locked
