@@ -43,6 +43,7 @@ type sessionServer struct {
 	skew time.Duration // of its clock
 
 	access   map[string]time.Time // the ends
+	refused  map[string]bool      // access tokens that got a 401: nobody can know that they were prolonged later
 	replaced map[string]time.Time // refresh tokens, and when they were replaced; zero: they were not
 	issued   int
 	ended    bool // by a logout, or because a replaced token came again
@@ -51,7 +52,7 @@ type sessionServer struct {
 }
 
 func newSessionServer(i issuer, skew time.Duration) *sessionServer {
-	return &sessionServer{issuer: i, skew: skew, access: map[string]time.Time{}, replaced: map[string]time.Time{}}
+	return &sessionServer{issuer: i, skew: skew, access: map[string]time.Time{}, refused: map[string]bool{}, replaced: map[string]time.Time{}}
 }
 
 func (s *sessionServer) lives(access string, margin time.Duration) bool {
@@ -100,6 +101,7 @@ func (s *sessionServer) serve(req *http.Request, body []byte) reply {
 		return reply{status: 200, body: `{"success":true}`}
 	}
 	if !s.lives(access, 0) {
+		s.refused[access] = true
 		return unauthorizedByAPI
 	}
 	return reply{status: 200, body: `{"success":true}`}
@@ -132,7 +134,7 @@ func (s *sessionServer) refresh(token string) reply {
 // fault is one thing that goes wrong.
 type fault struct {
 	name string
-	step string // of the store at which it happens, or "refresh" or "logout"; for a kill, ""
+	step string // of the store at which it happens, or "request" for a refresh or a logout; for a kill, ""
 	kind string // "before", "after", "hang before", "hang after", "kill"; for a request also a key of gatewayReplies
 	at   int    // of a kill: at which step of the process
 }
@@ -147,7 +149,10 @@ var gatewayReplies = map[string]reply{
 	"429":           {status: 429, body: page},
 }
 
-const killPoints = 16
+const (
+	killPoints = 16
+	latency    = 100 * time.Millisecond // of each way of a request
+)
 
 // allFaults are those of the first process: of its requests, its store, and its end.
 var allFaults = func() (all []fault) {
@@ -195,6 +200,8 @@ type sessionWorld struct {
 	clean     bool          // no more faults
 	unheard   bool          // a grant was not delivered
 	forgotten bool          // a process ended with a grant that was not kept
+	shared    bool          // there are two processes at a time
+	storeLost bool          // what one process was granted could not be kept, and the other one could not know it
 }
 
 func (w *sessionWorld) process(faults ...fault) *process {
@@ -256,6 +263,11 @@ func (p *process) step(name string, do func() error) error {
 		return err
 	}
 	kind := p.take(name)
+	if name == "save" && strings.HasSuffix(kind, "before") {
+		p.world.mu.Lock()
+		p.world.storeLost = p.world.storeLost || p.world.shared
+		p.world.mu.Unlock()
+	}
 	if kind == "hang before" {
 		<-p.world.over
 	}
@@ -353,6 +365,7 @@ func (p *process) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		kind = p.take("request")
+		<-time.After(latency)
 	}
 	answer, fromGateway := gatewayReplies[kind]
 	switch {
@@ -377,6 +390,7 @@ func (p *process) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err := p.reach(); err != nil {
 			return nil, err
 		}
+		<-time.After(latency)
 	}
 	header := http.Header{"Date": {time.Now().Add(p.world.server.skew).UTC().Format(http.TimeFormat)}, "Content-Type": {"application/json"}}
 	return &http.Response{
@@ -414,6 +428,8 @@ func (p *process) wait(ctx context.Context, most time.Duration) error {
 // shelf is a store in memory, which serves all processes of the model and survives them.
 type shelf struct {
 	turn chan struct{}
+
+	mu   sync.Mutex // for the control without a lock
 	kept flashback.Tokens
 }
 
@@ -428,10 +444,17 @@ func (s *shelf) Lock(ctx context.Context) (flashback.TokenLock, error) {
 	}
 }
 
-func (s *shelf) Load() (flashback.Tokens, error) { return s.kept, nil }
-func (*shelf) Begin() error                      { return nil }
+func (s *shelf) Load() (flashback.Tokens, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept, nil
+}
+
+func (*shelf) Begin() error { return nil }
 
 func (s *shelf) Save(next flashback.Tokens) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.kept = next
 	return nil
 }
