@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 )
@@ -124,14 +125,18 @@ func (r *renewer) start(ctx context.Context, op string, f func(context.Context) 
 	return c
 }
 
-// end tells those who wait for c that it has ended. A renewal that fails is logged, because whoever has a
-// living token is told nothing else.
+// end tells those who wait for c that it has ended. A renewal that fails is logged, once, because whoever has
+// a living token is told nothing else.
 func (r *renewer) end(ctx context.Context, c *change) {
 	r.mu.Lock()
-	failed := c.renews() && c.err != nil
+	again := slices.Contains([]error{nil, r.failed, r.lost}, c.err) || errors.Is(c.err, ErrNoTokens)
+	failed := c.renews() && !again
 	if failed {
 		c.err = ofRenewal(c.err)
 		r.failed = c.err
+		if errors.Is(c.err, ErrSessionLost) {
+			r.lost = c.err
+		}
 	}
 	r.running = nil
 	r.mu.Unlock()

@@ -177,7 +177,7 @@ func interruptedAt(lock TokenLock) (at time.Time) {
 	return at
 }
 
-// lose records that the API has refused the refresh token with err, and says so.
+// lose records that the API has refused the refresh token with err, and returns the error that says so.
 func (r *renewer) lose(interrupted time.Time, err error) error {
 	why := causes{ErrSessionLost}
 	if !interrupted.IsZero() {
@@ -187,10 +187,7 @@ func (r *renewer) lose(interrupted time.Time, err error) error {
 	errors.As(err, &refusal)
 	lost := *refusal
 	lost.Err, lost.OutcomeUnknown = why.and(refusal.Err), false
-	r.update(func(s state, _ time.Time) state {
-		r.lost = &lost
-		return s.AfterRefusal()
-	})
+	r.update(func(s state, _ time.Time) state { return s.AfterRefusal() })
 	return &lost
 }
 

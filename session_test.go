@@ -433,8 +433,8 @@ func TestARefusedTokenIsRenewed(t *testing.T) {
 func TestTheAPIsRefusalOfARefreshTokenIsFinal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := withJane()
-		session, client := logIn(t, b)
+		b, logged := withJane(), &records{}
+		session, client := logIn(t, b, flashback.WithLogger(logged.logger()))
 		b.RevokeToken(session.Tokens().Refresh.Reveal())
 		<-time.After(55 * time.Minute)
 		require.NoError(t, see(t.Context(), client), "its access token lives")
@@ -462,6 +462,7 @@ func TestTheAPIsRefusalOfARefreshTokenIsFinal(t *testing.T) {
 		assert.Equal(t, "user.refresh", asError(t, err).Op)
 		assert.Equal(t, 1, count(b, refreshPath))
 		assert.Equal(t, 1, count(b, janePath))
+		assert.Equal(t, 1, strings.Count(logged.text(), "renewal failed"), "it is logged once")
 	})
 }
 
@@ -507,6 +508,7 @@ func TestAnyOtherFailureOfARefreshIsReportedPausedAndAskedAgain(t *testing.T) {
 				again := see(t.Context(), client)
 				require.EqualError(t, again, err.Error(), "it is told meanwhile")
 				assert.Equal(t, sent, count(b, refreshPath), "there is a pause without a living token too")
+				assert.Equal(t, 2, strings.Count(logged.text(), "renewal failed"), "each is logged once")
 				b.Decide(nil)
 				<-time.After(30 * time.Second)
 				require.NoError(t, see(t.Context(), client))

@@ -278,7 +278,7 @@ var public = slices.Concat(
 		{"the same token is not handed out twice in a call", "case token == refused && r.failed != nil:", "case false:"},
 		{"a renewal belongs to nobody", "WithResponse(context.WithoutCancel(ctx), nil)", "WithResponse(ctx, nil)"},
 		{"its response is told to nobody", "WithResponse(context.WithoutCancel(ctx), nil)", "context.WithoutCancel(ctx)"},
-		{"a lock is not waited for for ever", "context.WithTimeout(ctx, lockTimeout)", "context.WithTimeout(ctx, 100*lockTimeout)"},
+		{"the wait for a lock ends", "context.WithTimeout(ctx, lockTimeout)", "context.WithTimeout(ctx, 100*lockTimeout)"},
 		{"a renewal has its own time", "context.WithTimeout(context.WithoutCancel(ctx), renewalTimeout)", "context.WithTimeout(ctx, renewalTimeout)"},
 		{"a call leaves time for itself", "min(patience, time.Until(deadline)/2)", "min(patience, time.Until(deadline))"},
 		{"a marker is read before it is made anew", "interrupted := interruptedAt(lock)\n\tif err := lock.Begin(); err != nil {\n\t\treturn r.storeError(op, err)\n\t}", "if err := lock.Begin(); err != nil {\n\t\treturn r.storeError(op, err)\n\t}\n\tinterrupted := interruptedAt(lock)"},
@@ -305,6 +305,8 @@ var public = slices.Concat(
 		{"a request says how far it got", "after, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)", "after, cancel := context.WithTimeout(ctx, grace)"},
 		{"a panic ends no process", "if p := recover(); p != nil {", "if p := recover(); p != nil && false {"},
 		{"a goroutine that ends keeps nobody waiting", "r.end(ctx, c)\n\t\t}()", "if broken == nil {\n\t\t\t\tr.end(ctx, c)\n\t\t\t}\n\t\t}()"},
+		{"once", "again := slices.Contains([]error{nil, r.failed, r.lost}, c.err) ||", "again := c.err == nil ||"},
+		{"also if the session is lost", "[]error{nil, r.failed, r.lost}", "[]error{nil, r.failed}"},
 		{"a failed renewal is logged", "if failed {\n\t\tr.client", "if false {\n\t\tr.client"},
 	}...),
 )
