@@ -76,10 +76,11 @@ type reuser struct {
 
 func openReuser(ctx context.Context, p *process) (user, error) {
 	u := &reuser{p: p}
-	return u, u.withFile(ctx, func(lock flashback.TokenLock) (err error) {
+	err := u.withFile(ctx, func(lock flashback.TokenLock) (err error) {
 		u.kept, err = lock.Load()
 		return err
 	})
+	return u, err
 }
 
 func (u *reuser) withFile(ctx context.Context, f func(flashback.TokenLock) error) error {
@@ -122,6 +123,7 @@ func (u *reuser) exchange(ctx context.Context, method, path, body string, into a
 	if err != nil {
 		return err
 	}
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode > 299 {
 		return fmt.Errorf("HTTP %d: %w", resp.StatusCode, err)
@@ -158,6 +160,7 @@ const (
 
 // play plays a course in a bubble.
 func (c course) play(t *testing.T) (f found) {
+	t.Helper()
 	w := &sessionWorld{server: newSessionServer(c.issuer, c.skew), over: make(chan struct{}), clean: true, shared: c.shared}
 	defer func() {
 		close(w.over)

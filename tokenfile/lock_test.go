@@ -90,7 +90,7 @@ func TestTokensComeBackAsTheyWere(t *testing.T) {
 	} {
 		keep(t, path, want)
 		lock, kept := opened(t, path)
-		assert.True(t, want == kept)
+		assert.Equal(t, want, kept)
 		assert.Zero(t, interrupted(lock))
 		require.NoError(t, lock.Unlock())
 		assert.Equal(t, []string{"session.json", "session.json.lock"}, beside(t, path))
@@ -121,7 +121,8 @@ func TestBeginMakesRoomAndAMarker(t *testing.T) {
 		require.NoError(t, lock.Unlock())
 
 		for _, path := range []string{path, left} {
-			assert.NotContains(t, contents(t, path)[strings.Index(contents(t, path), "presented"):], "refresh-1")
+			_, marker, _ := strings.Cut(contents(t, path), "presented")
+			assert.NotContains(t, marker, "refresh-1")
 			<-time.After(time.Hour)
 			lock, kept := opened(t, path)
 			assert.Equal(t, tokens("1"), kept)
@@ -264,7 +265,7 @@ func TestAtEachMomentOfASaveTheOldTokensOrTheNewOnesAreOnTheDisk(t *testing.T) {
 	}
 }
 
-func TestARelativePathIsThatOfTheDirectoryAtNew(t *testing.T) { //nolint:paralleltest // It changes the directory.
+func TestARelativePathIsThatOfTheDirectoryAtNew(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	t.Chdir(dir)
 	file := tokenfile.New("session.json")

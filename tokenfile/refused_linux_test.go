@@ -30,7 +30,7 @@ func needRoot(t *testing.T) {
 
 func runOrSkip(t *testing.T, name string, args ...string) {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil { //nolint:gosec // The test names it.
 		t.Skipf("%s: %v: %s", name, err, out)
 	}
 }
