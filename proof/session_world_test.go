@@ -188,7 +188,9 @@ type process struct {
 	died   chan struct{}
 	held   func() // gives back the lock that it has, as the system does when it ends
 
-	granted string // the newest refresh token that it got, and that is not kept yet
+	paused  time.Time // when something that is not the API refused a refresh; zero: nothing has
+	refused string    // the refresh token that the API has refused
+	granted string    // the newest refresh token that it got, and that is not kept yet
 }
 
 // sessionWorld is all of it. Its mutex guards what has changed since the beginning of the bubble.
@@ -201,6 +203,7 @@ type sessionWorld struct {
 	unheard   bool          // a grant was not delivered
 	forgotten bool          // a process ended with a grant that was not kept
 	shared    bool          // there are two processes at a time
+	wrong     []string      // requests that should not have been sent
 	storeLost bool          // what one process was granted could not be kept, and the other one could not know it
 }
 
@@ -368,6 +371,7 @@ func (p *process) RoundTrip(req *http.Request) (*http.Response, error) {
 		<-time.After(latency)
 	}
 	answer, fromGateway := gatewayReplies[kind]
+	p.present(req, body, fromGateway && kind != "503" && kind != "429") // which are sent again in the same call
 	switch {
 	case kind == "before":
 		return nil, reset
@@ -377,6 +381,9 @@ func (p *process) RoundTrip(req *http.Request) (*http.Response, error) {
 		p.world.mu.Lock()
 		if answer = p.world.server.serve(req, body); changes && answer.status == 200 {
 			p.note(req.URL.Path, answer, kind)
+		}
+		if req.URL.Path == "/user/refresh" && answer.status == 401 && kind == "" {
+			p.refused = string(body)
 		}
 		p.world.mu.Unlock()
 	}
@@ -397,6 +404,26 @@ func (p *process) RoundTrip(req *http.Request) (*http.Response, error) {
 		StatusCode: answer.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header, Request: req,
 		Body: io.NopCloser(bytes.NewReader([]byte(answer.body))), ContentLength: int64(len(answer.body)),
 	}, nil
+}
+
+// present checks that a refresh is not one too many, and records whether it is refused by something that is not the
+// API.
+func (p *process) present(req *http.Request, body []byte, refused bool) {
+	if req.URL.Path != "/user/refresh" {
+		return
+	}
+	w := p.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if since := time.Since(p.paused); since < 30*time.Second-2*latency {
+		w.wrong = append(w.wrong, fmt.Sprintf("a refresh %v after one that was refused", since))
+	}
+	if p.refused == string(body) {
+		w.wrong = append(w.wrong, "a refresh token that the API has refused is presented again")
+	}
+	if p.paused = (time.Time{}); refused {
+		p.paused = time.Now()
+	}
 }
 
 // note records a grant that replaces the refresh token. The mutex is held.
