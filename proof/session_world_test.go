@@ -441,6 +441,7 @@ func (p *process) note(path string, answer reply, kind string) {
 		return
 	}
 	p.granted = granted.Refresh
+	w.forgotten = w.forgotten || p.dead // A request outlives its process.
 }
 
 func (p *process) wait(ctx context.Context, most time.Duration) error {

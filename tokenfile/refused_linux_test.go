@@ -204,6 +204,7 @@ func TestTokensOfAJournalThatCanNotTakeItsPlaceAreUsed(t *testing.T) {
 	require.ErrorIs(t, beginErr, fs.ErrPermission)
 	require.ErrorIs(t, saveErr, fs.ErrPermission)
 	require.NoError(t, unlockErr)
+	assert.FileExists(t, path+".new", "the only copy")
 	_, kept = opened(t, path)
 	assert.Equal(t, tokens("2"), kept)
 }
