@@ -39,7 +39,7 @@ var files = slices.Concat(
 		{"a file that is mounted is explained", "errors.Is(err, syscall.EBUSY)", "false"},
 	}...),
 	in("tokenfile/tokenfile.go", [][3]string{
-		{"a path is made absolute once", "return dir + string(filepath.Separator) + path, nil", "return path, nil"},
+		{"a path is made absolute once", "return dir + string(filepath.Separator) + path, nil", "_ = dir\n\treturn path, nil"},
 		{"links to a link are followed", "for range maxLinks {", "for range 2 {"},
 		{"a link is that of its directory", "target = dir + target", "_ = dir"},
 		{"a lock is waited for", "if !errors.Is(err, errLocked) {", "if true {"},
