@@ -30,7 +30,7 @@ func needRoot(t *testing.T) {
 
 func runOrSkip(t *testing.T, name string, args ...string) {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil { //nolint:gosec // The test names it.
 		t.Skipf("%s: %v: %s", name, err, out)
 	}
 }
@@ -186,24 +186,31 @@ func TestAFileOfAnotherUserIsRefusedBeforeAnythingIsSent(t *testing.T) {
 	}
 }
 
-// A process is killed before the journal takes the place of the file, and then the directory is
-// made read-only: the tokens of the journal are used, and not lost.
+// A process is killed before the journal takes the place of the file, and then the file or its directory
+// can't be changed any more: the tokens of the journal are used, and not lost.
 func TestTokensOfAJournalThatCanNotTakeItsPlaceAreUsed(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
-	path := newPath(t)
-	journal := journalOf(t, tokens("1"), tokens("2"))
-	keep(t, path, tokens("1"))
-	require.NoError(t, os.WriteFile(path+".new", []byte(journal), 0o600))
-	runOrSkip(t, "chattr", "+i", filepath.Dir(path))
-	lock, kept := opened(t, path)
-	beginErr, saveErr := lock.Begin(), lock.Save(tokens("3"))
-	unlockErr := lock.Unlock()
-	runOrSkip(t, "chattr", "-i", filepath.Dir(path))
-	assert.Equal(t, tokens("2"), kept)
-	require.ErrorIs(t, beginErr, fs.ErrPermission)
-	require.ErrorIs(t, saveErr, fs.ErrPermission)
-	require.NoError(t, unlockErr)
-	_, kept = opened(t, path)
-	assert.Equal(t, tokens("2"), kept)
+	for _, fixed := range []string{"file", "directory"} {
+		path := newPath(t)
+		target := path
+		if fixed == "directory" {
+			target = filepath.Dir(path)
+		}
+		journal := journalOf(t, tokens("1"), tokens("2"))
+		keep(t, path, tokens("1"))
+		require.NoError(t, os.WriteFile(path+".new", []byte(journal), 0o600))
+		runOrSkip(t, "chattr", "+i", target)
+		lock, kept := opened(t, path)
+		beginErr, saveErr := lock.Begin(), lock.Save(tokens("3"))
+		unlockErr := lock.Unlock()
+		runOrSkip(t, "chattr", "-i", target)
+		assert.Equal(t, tokens("2"), kept)
+		require.ErrorIs(t, beginErr, fs.ErrPermission)
+		require.ErrorIs(t, saveErr, fs.ErrPermission)
+		require.NoError(t, unlockErr)
+		assert.FileExists(t, path+".new", "the only copy")
+		_, kept = opened(t, path)
+		assert.Equal(t, tokens("2"), kept)
+	}
 }

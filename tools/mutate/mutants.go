@@ -20,7 +20,7 @@ func in(file string, list ...[3]string) (all []mutant) {
 	return all
 }
 
-var mutants = slices.Concat(internals, public)
+var mutants = slices.Concat(internals, public, files)
 
 // generated are the mutants of what is regular: the cells of tables, and lines of which
 // each does the same to another field.
