@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
@@ -26,6 +27,7 @@ const (
 // calls share connections and rate limits.
 type Client struct {
 	Organization *OrganizationService
+	Workspaces   *WorkspacesService
 
 	connection
 }
@@ -44,6 +46,8 @@ type settings struct {
 	httpLimit time.Duration // the Timeout of the http.Client that the caller gave
 	timeout   time.Duration // of an attempt
 	plaintext bool
+	// workspacesRead has the IDs of the workspaces that were read: see WorkspacesService.Delete.
+	workspacesRead *sync.Map
 }
 
 // NewClient returns a client that authenticates with accessToken, which is "" with
@@ -57,6 +61,8 @@ func newSettings(accessToken string) *settings {
 	s := &settings{
 		token:   accessToken,
 		timeout: 30 * time.Second,
+
+		workspacesRead: new(sync.Map),
 		caller: call.Client{
 			UserAgent: "flashback-go/" + Version,
 			Retry: retry.Policy{
@@ -140,6 +146,7 @@ func (s *settings) build(op string, opts []Option) (*Client, error) {
 	c := connection{func() *settings { return s }}
 	return &Client{
 		Organization: &OrganizationService{Users: &UsersService{c}, connection: c},
+		Workspaces:   &WorkspacesService{c},
 		connection:   c,
 	}, nil
 }

@@ -14,7 +14,7 @@ type Op struct {
 	Rule   verdict.Rule
 	Auth   Auth
 
-	// Documented are the documented messages of a 400.
+	// Documented are the documented messages of refusals on which a program would act.
 	Documented []Message
 	// Required says that a success must have what the operation reads. AllowEmpty says that
 	// a 204 is a success even so.
@@ -25,7 +25,7 @@ type Op struct {
 	Grants bool
 }
 
-// Message is a documented message of a 400.
+// Message is a documented message of a refusal.
 type Message struct {
 	Text string
 	Kind error // what the error of the call matches
@@ -71,6 +71,9 @@ type ReadBack struct {
 	Path string
 	// Read reads what the body of a success of Op shows. Its error says what the body lacks.
 	Read func(body []byte) (Finding, error)
+	// NotFound is what a 404 with a documented message shows. The zero value stands for
+	// nothing.
+	NotFound verdict.Reading
 }
 
 // Finding is what a read-back has found.

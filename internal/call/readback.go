@@ -20,7 +20,7 @@ func (c *call) readBack() error {
 	read.parent = c
 	read.run()
 	found := &read.outcome
-	reading := c.judge(read, finding)
+	reading := c.judge(read, finding, how.NotFound)
 	c.state = c.state.AfterReadBack(reading)
 	c.outcome.Attempts += found.Attempts
 	c.outcome.Throttled += found.Throttled
@@ -49,9 +49,13 @@ func (c *call) mayRetryAfter(readBack *Outcome) bool {
 	return c.decision.Retry && c.state.Next() == verdict.AttemptAgain && !readBack.skipsReadBack()
 }
 
-// judge returns what a read-back says about the attempts of c.
-func (c *call) judge(read *call, finding Finding) verdict.Reading {
+// judge returns what a read-back says about the attempts of c. notFound is what a documented
+// 404 says.
+func (c *call) judge(read *call, finding Finding, notFound verdict.Reading) verdict.Reading {
 	switch {
+	case notFound != verdict.Unread && read.outcome.notFound() && read.outcome.Response.Documented != nil &&
+		!olderThan(c.outcome.Begun, read.outcome.Response.Header):
+		return notFound
 	case read.state.Verdict() == verdict.Success && olderThan(c.outcome.Begun, read.outcome.Response.Header):
 		return verdict.Inconclusive // It may be a cached copy from before the call.
 	case read.state.Verdict() == verdict.Success && finding.Reading == verdict.Done && !finding.Since.IsZero():
