@@ -19,8 +19,8 @@ const (
 	// DefaultBaseURL is the documented address of the Flashback backend.
 	DefaultBaseURL = "https://backend.flashback.tech"
 
-	// Version is this package's, and in the User-Agent.
-	Version = "0.2.0"
+	// Version is the version of this package. The User-Agent has it.
+	Version = "0.3.0"
 )
 
 // Client calls the Flashback API. It is safe for concurrent use. Make one and keep it: its
@@ -32,7 +32,7 @@ type Client struct {
 	connection
 }
 
-// FlashbackClient is the TypeScript library's name for [Client].
+// FlashbackClient is [Client] by the name that the TypeScript library has for it.
 //
 //nolint:revive // The stutter is the point: it is the TypeScript library's name.
 type FlashbackClient = Client
@@ -50,8 +50,8 @@ type settings struct {
 	workspacesRead *sync.Map
 }
 
-// NewClient returns a client that authenticates with accessToken, which is "" with
-// [WithTokenSource] or [WithSession]. It sends nothing. Its errors match
+// NewClient returns a client that authenticates with accessToken. With [WithTokenSource] or
+// [WithSession], accessToken must be "". NewClient sends nothing. Its errors match
 // [ErrInvalidArgument].
 func NewClient(accessToken string, opts ...Option) (*Client, error) {
 	return newSettings(accessToken).build("NewClient", opts)
@@ -88,7 +88,7 @@ func (c *Client) With(opts ...Option) (*Client, error) {
 	s := *c.settings()
 	return s.build("With", append(slices.Clip(opts), func(s *settings) error {
 		if s.caller.Renews {
-			s.token = "" // a source takes the place of the token
+			s.token = "" // A token source takes the place of the token.
 		}
 		return nil
 	}))
@@ -151,7 +151,8 @@ func (s *settings) build(op string, opts []Option) (*Client, error) {
 	}, nil
 }
 
-// NewTransport returns a transport like the client's own, to change or wrap.
+// NewTransport returns a transport like the one that a client uses by default, for callers
+// who change or wrap it and give it to [WithHTTPClient].
 func NewTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,

@@ -36,17 +36,18 @@ const (
 // Request is a call of [Client.Do].
 type Request struct {
 	Method string
-	// Path is such as "/workspace/{workspaceId}/users".
+	// Path is the path of the endpoint, as in "/workspace/{workspaceId}/users".
 	Path string
-	// Segments are the values of Path's named segments, to be escaped.
+	// Segments has the value of each segment of Path in braces. Do escapes the values.
 	Segments map[string]string
-	// Query is in no error and no log.
+	// Query is the query. No error and no log shows its values.
 	Query url.Values
-	// Body is encoded as JSON; nil is none.
+	// Body is encoded as JSON; nil stands for no body.
 	Body any
 	// Retry says whether the request may be retried after an ambiguous attempt.
 	Retry Retry
-	// Name is the operation in errors, logs and rate limits; "" is Method and Path.
+	// Name names the operation in errors and logs. Calls with the same name share a rate limit.
+	// "" stands for Method and Path.
 	Name string
 }
 

@@ -1,55 +1,68 @@
-// Package flashback is the Go client of the Flashback API, for an organization and
-// its users. It retries what is transient and tells you correctly whether a call was
-// applied, even if a response was lost.
+// Package flashback is the Go client of the Flashback API, for an organization and its
+// users. It retries what is transient and tells correctly whether a call was applied, even
+// if a response was lost.
 //
 //	activation, err := client.Organization.Users.Activate(ctx, userID)
 //	switch {
-//	case errors.Is(err, flashback.ErrOutcomeUnknown):
-//		// The user may be active: call again, or Get.
-//	case err != nil:
-//		// This call did not activate the user.
-//	default:
+//	case err == nil:
 //		// The user is active.
+//	case errors.Is(err, flashback.ErrOutcomeUnknown):
+//		// The user may be active: call again, or Get the user.
+//	default:
+//		// This call did not activate the user.
 //	}
 //
-// [Client.Do] calls endpoints that have no method here. A [Session] is for programs that
-// run for longer than a token's hour. Package
-// [github.com/flashbacknetwork/flashback-go/flashbacktest] is a fake backend for your
-// tests.
+// [Client.Do] calls the endpoints that have no method here. A [Session] logs in and renews
+// access tokens, for programs that run for longer than the hour that a token lives. Package
+// [github.com/flashbacknetwork/flashback-go/flashbacktest] is a fake backend for your tests.
+//
+// # Terms
+//
+//   - An attempt is one HTTP request of a call, and what came of it. The client retries: it
+//     sends the request again, in another attempt of the same call.
+//   - A request is applied if the server carried it out.
+//   - An attempt is ambiguous if its request may have been applied and nothing tells: the
+//     request was sent, and no complete response came, or a 408, a 5xx, or a 2xx that is not
+//     the API's, such as a web page.
+//   - A request is safe if it changes nothing, and idempotent if a retry changes no more than
+//     the first request (RFC 9110, section 9.2).
+//   - A read-back is a GET that looks whether an ambiguous attempt was applied. It settles
+//     the attempt if it finds out.
+//   - An envelope is the form of the API's responses: a JSON object with a boolean "success",
+//     a "message" (a string or a list of strings), or both; in a 4xx or 5xx an "error" or
+//     "error_code" will do.
 //
 // # Verdicts
 //
-// An attempt is one HTTP request. What was never sent was not applied, and neither was what
-// got a 4xx (but 408). After a lost response, a 5xx, or a 2xx that is not the API's (a web
-// page), an attempt is ambiguous: it may have been applied. Each method
-// says what settles it, such as a read-back: a GET that looks whether the change is there.
-// A call ends in one of four ways:
+// Every call ends in one of four ways:
 //
 //   - Success.
-//   - Success with Recovered set ([Activation], [Deletion], [WithResponse]): an attempt
-//     was ambiguous, and things were then found to be as asked for.
+//   - Success with Recovered set ([Activation], [Deletion], [WithResponse]): an attempt was
+//     ambiguous, and then things were found to be as asked for.
 //   - A definite failure: no attempt was applied.
-//   - A failure that matches [ErrOutcomeUnknown]: nothing settled an ambiguous attempt.
+//   - A failure that matches [ErrOutcomeUnknown]: an attempt was ambiguous, and nothing
+//     settled it.
 //
-// With one client, every verdict is right on a network that loses, cuts or delays anything,
-// also through a proxy that repeats GET, PUT and DELETE. With a replica that lags or a
-// cache, every success is true. With others who change the same user, a definite failure
-// was not applied, and a success was so at some moment of the call. docs/verdicts.md has
-// the tables, and the gaps.
+// The verdict is right on a network that loses, cuts or delays anything, and behind a proxy
+// that repeats GET, PUT and DELETE. The documentation of each method says what settles its
+// ambiguous attempts. docs/verdicts.md has the tables, and the gaps that remain.
 //
 // # What is not promised
 //
-// That nobody else acts in between: a retry may undo another's change, and Recovered does
-// not say whose a change was. That a proxy does not repeat a POST. That a request that
-// timed out is not applied later. That a user whom Create finds by a read-back is new. That
-// the API keeps its documented messages.
+//   - That nobody else acts in between. A retry may undo another's change, and Recovered does
+//     not say whose the change was.
+//   - That a proxy does not repeat a POST. Varnish does, with one that has no body.
+//   - That a request that timed out is not applied later.
+//   - That a user whom Create finds by a read-back was not there before.
+//   - That the API keeps its documented messages.
 //
 // # Security
 //
-// Access and refresh tokens and passwords are redacted in errors, logs and prints, also
-// where the server echoes them (a token shorter than 8 bytes only after "Bearer").
-// Redirects are not followed. An ID is one escaped segment of the path; "", ".", ".." and
-// control or invisible characters in it are refused, as is any text that is not UTF-8.
+// Access tokens, refresh tokens, passwords and cookies are redacted in errors, logs and
+// prints, also where the server echoes them. A token of less than 8 bytes is redacted only
+// after "Bearer". Redirects are not followed. An ID is escaped as one segment of the path.
+// An ID that is empty, "." or "..", or has control or invisible characters, is refused, and so
+// is any text that is not UTF-8.
 //
 // # Sources
 //

@@ -20,15 +20,18 @@ import (
 // Option configures a [Client]. The order of options does not matter.
 type Option func(*settings) error
 
-// WithBaseURL sets the address of the backend, with a path prefix if it has one. http:// is
-// for loopback hosts, unless [WithPlaintextHTTP] is set.
+// WithBaseURL sets the address of the backend, with a path prefix if it has one. With http://
+// the host must be loopback, unless [WithPlaintextHTTP] is set. The default is
+// [DefaultBaseURL].
 func WithBaseURL(rawURL string) Option {
 	return func(s *settings) error {
-		// Trimmed before it is parsed: an escaped slash at its end is part of a name.
+		// The slashes are trimmed before parsing, because an escaped slash at the end is part of
+		// a name.
 		u, err := url.Parse(strings.TrimRight(rawURL, "/"))
 		switch {
 		case err != nil:
-			// url.Parse quotes its input, which may hold a password.
+			// The error of url.Parse is left out, because it quotes the URL, which may have a
+			// password in it.
 			return fmt.Errorf("the base URL can't be parsed; give one like %s", DefaultBaseURL)
 		case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
 			return fmt.Errorf("the base URL needs http:// or https:// and a host, like %s", DefaultBaseURL)
@@ -45,28 +48,32 @@ func WithBaseURL(rawURL string) Option {
 			}
 		}
 		if strings.EqualFold(u.Hostname(), "localhost") {
-			u.Host = strings.ToLower(u.Host) // as net/http exempts it from a proxy
+			u.Host = strings.ToLower(u.Host) // net/http exempts it from a proxy in lower case only.
 		}
 		if s.caller.BaseURL != *u {
-			s.caller.Clock = new(call.Clock) // that of another backend
+			s.caller.Clock = new(call.Clock) // Another backend has another clock.
 		}
 		s.caller.BaseURL = *u
 		return nil
 	}
 }
 
-// loopback tells whether a host name certainly means this machine, to net/http's
-// choice of a proxy too.
+// loopback tells whether a host name certainly means this machine, so that net/http does
+// not send the request to a proxy either.
 func loopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // WithHTTPClient sends requests with the Transport, Jar and Timeout of hc, which is not
-// changed. A nil Transport is the client's own; to wrap that, use [NewTransport]. A Timeout
-// shorter than [WithAttemptTimeout] takes its place. Redirects are not followed.
+// changed. If its Transport is nil, the client uses its own; to wrap that, use
+// [NewTransport]. The shorter one of its Timeout and [WithAttemptTimeout] bounds an attempt.
+// Redirects are not followed, whatever its CheckRedirect says.
 //
-// A Transport of your own should report to net/http/httptrace, and must not repeat requests
-// without that.
+// A Transport should report to the [net/http/httptrace.ClientTrace] in the request's context.
+// [http.Transport] does, and so does a wrapper that passes the context on, such as that of
+// OpenTelemetry. Of a Transport that does not, fewer failures are known to have sent nothing,
+// so that more attempts are ambiguous; and it must not send a request twice by itself, since
+// that would go unnoticed.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(s *settings) error {
 		if hc == nil {
@@ -87,10 +94,13 @@ func WithHTTPClient(hc *http.Client) Option {
 	}
 }
 
-// WithTokenSource asks source for the access token before each attempt, with the call's
-// context. source must be safe for concurrent use, and may cache. Its error ends the call.
-// After a 401 it is asked again, with the token in [RefusedToken]; with another one, the
-// call is retried once, if it has a retry left.
+// WithTokenSource makes the client ask source for the access token before each attempt, with
+// the context of the call. source must be safe for concurrent use. It may return the same
+// token again and again. If it fails, the call fails with its error.
+//
+// After a 401 the client asks source for another token: [RefusedToken] returns the refused one
+// from the context. If source returns another token, the call is retried once with it, as long
+// as it has a retry left. If source returns the same token, the call fails with the 401.
 func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 	return func(s *settings) error {
 		if source == nil {
@@ -111,7 +121,8 @@ func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 	}
 }
 
-// WithMaxRetries sets how many retries a call has. The default is 4; 0 is none.
+// WithMaxRetries sets how many retries a call has after its first attempt. The default is 4;
+// 0 stands for none.
 func WithMaxRetries(n int) Option {
 	return func(s *settings) error {
 		if n < 0 {
@@ -122,21 +133,21 @@ func WithMaxRetries(n int) Option {
 	}
 }
 
-// WithBackoff sets the waits between attempts: at most base, doubling up to limit, each
-// shortened at random by up to a half. The default is 250 ms and 8 s. A Retry-After takes
-// their place.
+// WithBackoff sets the wait before a retry: base before the first one, twice as long before
+// each one after that, up to limit. Each wait is shortened at random by up to a half. If the
+// response has a Retry-After, that is waited for instead. The default is 250 ms and 8 s.
 func WithBackoff(base, limit time.Duration) Option {
 	return func(s *settings) error {
 		if base < 0 || limit < base {
-			return fmt.Errorf("WithBackoff got %v and %v; it needs 0 <= base <= max", base, limit)
+			return fmt.Errorf("WithBackoff got %v and %v; it needs 0 <= base <= limit", base, limit)
 		}
 		s.caller.Retry.Base, s.caller.Retry.Limit = base, limit
 		return nil
 	}
 }
 
-// WithMaxRetryAfter sets the longest Retry-After that a call waits for. The default is
-// 60 s; 0 waits for none. After a longer one the call fails at once.
+// WithMaxRetryAfter sets the longest Retry-After that a call waits for. A call whose response
+// asks for a longer wait fails at once. The default is 60 s; with 0, calls wait for none.
 func WithMaxRetryAfter(d time.Duration) Option {
 	return func(s *settings) error {
 		if d < 0 {
@@ -147,8 +158,8 @@ func WithMaxRetryAfter(d time.Duration) Option {
 	}
 }
 
-// WithAttemptTimeout bounds each attempt, from dialing to the last byte. The default is
-// 30 s; 0 is no bound.
+// WithAttemptTimeout bounds each attempt, from dialing to the last byte of the response. The
+// default is 30 s; 0 stands for no bound.
 func WithAttemptTimeout(d time.Duration) Option {
 	return func(s *settings) error {
 		if d < 0 {
@@ -159,8 +170,8 @@ func WithAttemptTimeout(d time.Duration) Option {
 	}
 }
 
-// WithoutThrottling lets each call obey the Retry-After of its own responses only. By default
-// a 429 makes all calls of the operation wait.
+// WithoutThrottling makes each call obey the Retry-After of its own responses only. By
+// default, a 429 makes all calls of the operation wait.
 func WithoutThrottling() Option {
 	return func(s *settings) error {
 		s.caller.Throttles = nil
@@ -168,15 +179,15 @@ func WithoutThrottling() Option {
 	}
 }
 
-// WithLogger logs these records and no others, without secrets. docs/operating.md lists
-// their keys.
+// WithLogger makes the client log these records and no others. They have no secrets in
+// them. docs/operating.md lists their keys.
 //
-//   - "flashback: retrying", at Info: before the wait.
-//   - "flashback: recovered", at Info: a success with Recovered set.
-//   - "flashback: outcome unknown", at Warn: a failure with OutcomeUnknown set.
-//   - "flashback: throttled", at Debug: after a wait.
-//   - "flashback: attempt", at Debug: after each.
-//   - "flashback: call", at Debug: after each, and each read-back.
+//   - "flashback: retrying", at Info: before the wait for a retry.
+//   - "flashback: recovered", at Info: after a success with Recovered set.
+//   - "flashback: outcome unknown", at Warn: after a failure with OutcomeUnknown set.
+//   - "flashback: throttled", at Debug: after a wait because of a rate limit.
+//   - "flashback: attempt", at Debug: after each attempt.
+//   - "flashback: call", at Debug: after each call and each read-back.
 func WithLogger(l *slog.Logger) Option {
 	return func(s *settings) error {
 		if l != nil && l.Handler() == nil {
@@ -187,7 +198,8 @@ func WithLogger(l *slog.Logger) Option {
 	}
 }
 
-// WithUserAgent puts product, such as "acme-admin/1.4", first in the User-Agent.
+// WithUserAgent puts product, such as "acme-admin/1.4", in front of the client's own product in
+// the User-Agent.
 func WithUserAgent(product string) Option {
 	return func(s *settings) error {
 		if strings.TrimSpace(product) == "" || strings.ContainsFunc(product, unicode.IsControl) {
@@ -198,8 +210,8 @@ func WithUserAgent(product string) Option {
 	}
 }
 
-// WithPlaintextHTTP allows http:// to hosts that are not loopback, and so the network to
-// read the token.
+// WithPlaintextHTTP allows a base URL with http:// for a host that is not loopback. Everyone
+// on the network can then read the access token.
 func WithPlaintextHTTP() Option {
 	return func(s *settings) error {
 		s.plaintext = true

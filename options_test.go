@@ -417,7 +417,7 @@ func TestTheDefaults(t *testing.T) {
 	t.Run("constants", func(t *testing.T) {
 		t.Parallel()
 		assert.Equal(t, "https://backend.flashback.tech", flashback.DefaultBaseURL)
-		assert.Equal(t, "0.2.0", flashback.Version)
+		assert.Equal(t, "0.3.0", flashback.Version)
 	})
 }
 

@@ -9,9 +9,9 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
-// Response is what came of a call.
+// Response is the last response to a call, or that of the read-back that settled it, and
+// how the call went.
 type Response struct {
-	// As in [Error], or of the read-back that settled it.
 	StatusCode int         `json:"statusCode"`
 	Header     http.Header `json:"header"`
 	RequestID  string      `json:"requestId"`
@@ -50,17 +50,18 @@ func responseOf(o *call.Outcome, took time.Duration) Response {
 	return r
 }
 
-// Attempt is one request of a call.
+// Attempt says which request of which call an HTTP request is.
 type Attempt struct {
-	// Op is as in [Error].
+	// Op names the call, as in "organization.users.activate".
 	Op string
-	// Number is 1 for the first request of a call.
-	Number   int
+	// Number counts the requests of a call from 1, read-backs included.
+	Number int
+	// ReadBack means that the request is one of a read-back.
 	ReadBack bool
 }
 
-// AttemptFrom returns the attempt of a request, by its context, for transports that trace
-// or count.
+// AttemptFrom returns the attempt whose request has the context ctx. It is for a transport of
+// your own that traces or counts requests, see [WithHTTPClient].
 func AttemptFrom(ctx context.Context) (Attempt, bool) {
 	a, ok := call.AttemptFrom(ctx)
 	return Attempt(a), ok

@@ -27,7 +27,8 @@ type User struct {
 // Deleted tells whether the user is soft-deleted.
 func (u *User) Deleted() bool { return u != nil && u.DeletedAt != nil }
 
-// UnmarshalJSON takes a field in an undocumented form for missing.
+// UnmarshalJSON decodes a user. A field whose JSON type is not the documented one keeps its
+// zero value.
 func (u *User) UnmarshalJSON(data []byte) error {
 	if jsonvalue.Kind(data) != '{' && jsonvalue.Kind(data) != 'n' {
 		return errors.New("flashback: a user is a JSON object")

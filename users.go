@@ -106,9 +106,9 @@ func (s *UsersService) Get(ctx context.Context, userID string) (*User, error) {
 // [AuthLocal], a password are required. If the response has no user, the result is what was
 // asked for, with an empty ID.
 //
-// After an ambiguous attempt Create reads the list of users. A user with this address, these
-// names and this role is the result. If nobody has the address, the create is repeated.
-// Otherwise the outcome is unknown: list the users before you call Create again.
+// After an ambiguous attempt, Create reads the list of users. A user with this address, these
+// names and this role is the result. If nobody has the address, Create is retried. Otherwise
+// the outcome is unknown: list the users before you call Create again.
 func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) {
 	password := user.Password.Reveal()
 	switch {
@@ -128,8 +128,8 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 	})
 }
 
-// Update changes a user. At least one field is required. It is repeated after an ambiguous
-// attempt. If the response has no user, the result is the ID and the fields that were set.
+// Update changes a user. At least one field is required. Update is retried after an ambiguous
+// attempt. If the response has no user, the result has the ID and the fields that were set.
 func (s *UsersService) Update(ctx context.Context, userID string, update UserUpdate) (*User, error) {
 	if update == (UserUpdate{}) {
 		return nil, invalid(updateUser.op.Name, userID, errNothingToUpdate)
@@ -157,39 +157,42 @@ func setIfGiven[T any](field, value *T) {
 
 // Deletion is the success of [UsersService.Delete].
 type Deletion struct {
-	UserID   string `json:"userId"`
+	UserID string `json:"userId"`
+	// Message is the server's; "" if Recovered is set.
 	Message  string `json:"message"`
-	Attempts int    `json:"attempts"`
+	Attempts int    `json:"attempts"` // as in [Error]
 	// Recovered means that a read-back found the user deleted since the call began.
 	Recovered bool `json:"recovered"`
 }
 
 // Delete soft-deletes a user; [UsersService.Activate] is the way back.
 //
-// After an ambiguous attempt, and after a refusal (400, 404, 409, 410), Delete reads the
-// user back. One who was deleted since the call began, by the server's clock, is a success
-// with Recovered set. Otherwise the delete is repeated, or the refusal stands. If the outcome
-// is unknown, call Get.
+// After an ambiguous attempt, and after a refusal (400, 404, 409 or 410), Delete reads the
+// user back. If the user was deleted since the call began, by the server's clock, the call is
+// a success with Recovered set. Otherwise Delete is retried, or the refusal stands. If the
+// outcome is unknown, call Get.
 func (s *UsersService) Delete(ctx context.Context, userID string) (*Deletion, error) {
 	return do(ctx, s, &deleteUser, args[Deletion]{id: userID})
 }
 
 // Activation is the success of [UsersService.Activate].
 type Activation struct {
-	UserID   string `json:"userId"`
+	UserID string `json:"userId"`
+	// Message is the server's; "" if Recovered is set.
 	Message  string `json:"message"`
 	Attempts int    `json:"attempts"` // as in [Error]
 	// Recovered means that the user was found active after an ambiguous attempt.
 	Recovered bool `json:"recovered"`
 }
 
-// Activate clears a soft-deleted user's deletedAt: the user regains access at once. The
-// caller needs the WORKSPACES role or higher, in the user's organization.
+// Activate brings a soft-deleted user back: the user regains access at once. The caller needs
+// the WORKSPACES role or higher, in the user's organization. A user who was active before the
+// call is [ErrUserNotDeleted].
 //
-// After an ambiguous attempt Activate is repeated, and "User is not deleted" is then a
-// success with Recovered set. So is a user whom a read-back finds active, after a 202 or
-// another 400. If the outcome is unknown, call Activate again, or Get; do not report a
-// failure.
+// After an ambiguous attempt, Activate is retried. If the server then says "User is not
+// deleted", the call is a success with Recovered set. After a 202, or a 400 with another
+// message, Activate reads the user back: a user who is active is a success with Recovered set
+// too. If the outcome is unknown, call Activate again, or Get; do not report a failure.
 func (s *UsersService) Activate(ctx context.Context, userID string) (*Activation, error) {
 	return do(ctx, s, &activateUser, args[Activation]{id: userID})
 }
@@ -201,8 +204,8 @@ type Invitation struct {
 	Attempts int    `json:"attempts"`
 }
 
-// ResendInvitation sends a user the invitation again. It is repeated only after attempts
-// that were not applied. If the outcome is unknown, the mail may have been sent.
+// ResendInvitation sends a user the invitation again. It is retried only after attempts that
+// were certainly not applied. If the outcome is unknown, the mail may have been sent.
 func (s *UsersService) ResendInvitation(ctx context.Context, userID string) (*Invitation, error) {
 	return do(ctx, s, &resendInvitation, args[Invitation]{id: userID})
 }
