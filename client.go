@@ -24,7 +24,7 @@ const (
 )
 
 // Client calls the Flashback API. It is safe for concurrent use. Make one and keep it: its
-// calls share connections and rate limits.
+// calls share connections and the gates of the operations.
 type Client struct {
 	Organization *OrganizationService
 	Workspaces   *WorkspacesService
@@ -46,6 +46,8 @@ type settings struct {
 	httpLimit time.Duration // the Timeout of the http.Client that the caller gave
 	timeout   time.Duration // of an attempt
 	plaintext bool
+	ungated   bool   // without gates
+	backend   string // the base URL that the gates, the clock and workspacesRead are for
 	// workspacesRead has the IDs of the workspaces that were read: see WorkspacesService.Delete.
 	workspacesRead *sync.Map
 }
@@ -61,8 +63,6 @@ func newSettings(accessToken string) *settings {
 	s := &settings{
 		token:   accessToken,
 		timeout: 30 * time.Second,
-
-		workspacesRead: new(sync.Map),
 		caller: call.Client{
 			UserAgent: "flashback-go/" + Version,
 			Retry: retry.Policy{
@@ -71,16 +71,15 @@ func newSettings(accessToken string) *settings {
 				Limit:         8 * time.Second,
 				MaxRetryAfter: 60 * time.Second,
 			},
-			Throttles: new(call.Throttles),
-			Clock:     new(call.Clock),
+			OutageWait: 30 * time.Second,
 		},
 	}
 	_ = WithBaseURL(DefaultBaseURL)(s) // DefaultBaseURL is valid, so this does not fail.
 	return s
 }
 
-// With returns a copy with other options. It shares connections and rate limits, unless an
-// option replaces them.
+// With returns a copy with other options. It shares connections, and the gates of the
+// operations unless it is for another backend.
 func (c *Client) With(opts ...Option) (*Client, error) {
 	if c == nil || c.settings == nil {
 		return nil, invalid("With", "", errNoClient)
@@ -138,6 +137,13 @@ func (s *settings) build(op string, opts []Option) (*Client, error) {
 	}
 	if caller.Sender.Transport == nil {
 		caller.Sender.Transport, caller.Sender.Trusted = NewTransport(), true
+	}
+	if s.backend != caller.BaseURL.String() { // Another backend has limits and a clock of its own.
+		s.backend = caller.BaseURL.String()
+		caller.Gates, caller.Clock, s.workspacesRead = new(call.Gates), new(call.Clock), new(sync.Map)
+	}
+	if s.ungated {
+		caller.Gates = nil
 	}
 	caller.Sender.Timeout = s.timeout
 	if s.httpLimit > 0 && (s.timeout == 0 || s.httpLimit < s.timeout) {

@@ -177,11 +177,19 @@ func failure(op *call.Op, expects, id string, o *call.Outcome) *Error {
 		}
 	}
 	for _, r := range o.Reasons {
-		if r.Why == call.NetworkFailed && !o.Sent && errors.Is(r.Err, ErrNotSent) {
+		atGate := r.Why == call.RateLimited || r.Why == call.OutageLasts
+		if !o.Sent && (atGate || r.Why == call.NetworkFailed && errors.Is(r.Err, ErrNotSent)) {
 			causes = append(causes, ErrNotSent)
 		}
-		if r.Why == call.RateLimited && !slices.Contains(causes, ErrRateLimited) {
-			causes = append(causes, ErrRateLimited)
+		kind := error(nil)
+		switch {
+		case r.Why == call.RateLimited:
+			kind = ErrRateLimited
+		case r.Why == call.OutageLasts && r.Err == nil:
+			kind = ErrServer
+		}
+		if !slices.Contains(causes, kind) {
+			causes = append(causes, kind)
 		}
 		causes = append(causes, reason(r))
 	}
@@ -233,7 +241,7 @@ func reason(r call.Reason) error {
 			return r.Err
 		}
 		return &multiError{r.Text, []error{newOpaque(r.Text, r.Cause), r.Err}}
-	case call.NoToken, call.NetworkFailed:
+	case call.NoToken, call.NetworkFailed, call.OutageLasts:
 		if lost, ok := r.Err.(lostSessionError); ok { //nolint:errorlint // A source's own error is not it, whatever it wraps.
 			return lost
 		}

@@ -14,7 +14,6 @@ import (
 	"unicode"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
-	"github.com/flashbacknetwork/flashback-go/internal/call"
 )
 
 // Option configures a [Client]. The order of options does not matter.
@@ -49,9 +48,6 @@ func WithBaseURL(rawURL string) Option {
 		}
 		if strings.EqualFold(u.Hostname(), "localhost") {
 			u.Host = strings.ToLower(u.Host) // net/http exempts it from a proxy in lower case only.
-		}
-		if s.caller.BaseURL != *u {
-			s.caller.Clock = new(call.Clock) // Another backend has another clock.
 		}
 		s.caller.BaseURL = *u
 		return nil
@@ -170,11 +166,25 @@ func WithAttemptTimeout(d time.Duration) Option {
 	}
 }
 
-// WithoutThrottling makes each call obey the Retry-After of its own responses only. By
-// default, a 429 makes all calls of the operation wait.
+// WithOutageWait sets how long calls wait, unsent, while each request of their operation fails.
+// In an outage that has lasted longer, calls fail at once, but for the one whose request finds
+// out whether the outage is over. The default is 30 s; with 0, calls do not wait.
+func WithOutageWait(d time.Duration) Option {
+	return func(s *settings) error {
+		if d < 0 {
+			return fmt.Errorf("WithOutageWait got %v; use 0 to wait for no outage", d)
+		}
+		s.caller.OutageWait = d
+		return nil
+	}
+}
+
+// WithoutThrottling leaves out the gates: each call obeys the Retry-After of its own responses,
+// and no other. By default, all calls of an operation wait while the server limits the rate
+// of the operation, or in an outage.
 func WithoutThrottling() Option {
 	return func(s *settings) error {
-		s.caller.Throttles = nil
+		s.ungated = true
 		return nil
 	}
 }

@@ -67,25 +67,31 @@ func backoff(refusals int) time.Duration {
 // throttled uses this module's package.
 type throttled struct {
 	transport http.RoundTripper
-	throttle  *throttle.Throttle
+	gate      *throttle.Gate
 }
 
 func (c *throttled) call(ctx context.Context) error {
-	var place throttle.Place
-	for range attempts {
-		pass, err := c.throttle.Wait(ctx, &place, most)
+	var position throttle.Position
+	limits := throttle.Limits{FirstWait: 250 * time.Millisecond, MaxRetryAfter: most, OutageWait: 30 * time.Second}
+	for n := 0; n < attempts; {
+		ticket, err := c.gate.Wait(ctx, &position, limits)
 		if err != nil {
 			return err
 		}
 		refused, retryAfter, err := send(ctx, c.transport)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case refused:
-			c.throttle.Refused(pass, retryAfter)
-		default:
-			c.throttle.Accepted(pass)
+		}
+		outcome := throttle.Outcome{Result: throttle.Accepted, RetryAfter: retryAfter}
+		if refused {
+			outcome.Result = throttle.RateLimited
+		}
+		decision := c.gate.Done(ticket, outcome)
+		if !refused {
 			return nil
+		}
+		if decision.Counted {
+			n++
 		}
 	}
 	return errGivenUp

@@ -112,7 +112,7 @@ var strategies = []struct {
 }{
 	{"throttle", func(crowd, limit) strategy {
 		return func(rt http.RoundTripper) client {
-			return &throttled{rt, &throttle.Throttle{FirstWait: 250 * time.Millisecond}}
+			return &throttled{rt, new(throttle.Gate)}
 		}
 	}},
 	{"sdk", func(crowd, limit) strategy {

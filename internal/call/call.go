@@ -53,7 +53,7 @@ func (client *Client) Do(ctx context.Context, op *Op, in Input) *Outcome {
 func newCall(client *Client, ctx context.Context, op *Op, in Input) *call {
 	return &call{
 		client: client, ctx: ctx, op: op, in: in,
-		turn: turn{gate: client.throttle(op)}, state: verdict.New(op.Rule), outcome: Outcome{Begun: time.Now()},
+		turn: turn{gate: client.gate(op)}, state: verdict.New(op.Rule), outcome: Outcome{Begun: time.Now()},
 	}
 }
 
@@ -193,7 +193,7 @@ func (c *call) record(r attempt.Result) {
 		a = verdict.NotSent
 	}
 	c.state = c.state.After(a, r.Repeated)
-	c.turn.report(c.state, c.closesGate(), o.RetryAfter)
+	c.tellGate(r)
 }
 
 // decide decides what comes after an attempt. It is the CheckRetry of go-retryablehttp.
@@ -229,13 +229,13 @@ func (c *call) facts() retry.Facts {
 	return retry.Facts{
 		Next:        c.state.NextIfNotApplied(),
 		Complete:    c.outcome.Failure == nil,
-		Attempts:    c.attempts(),
+		Attempts:    c.countedAttempts(),
 		RetryAfter:  c.outcome.RetryAfter,
 		Canceled:    c.ctx.Err() != nil,
 		TimeLeft:    left,
 		RenewsToken: c.client.Renews && c.op.Auth == Renewed,
-		AtGate:      c.closesGate(),
-		GateWait:    c.turn.wait(),
+		AtGate:      c.turn.after.Held,
+		GateWait:    c.turn.after.For,
 	}
 }
 
@@ -253,6 +253,15 @@ func (c *call) attempts() int {
 	n := c.outcome.Attempts
 	if c.parent != nil {
 		n += c.parent.outcome.Attempts
+	}
+	return n
+}
+
+// countedAttempts is like attempts, without those that do not count.
+func (c *call) countedAttempts() int {
+	n := c.turn.counted
+	if c.parent != nil {
+		n += c.parent.turn.counted
 	}
 	return n
 }

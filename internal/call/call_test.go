@@ -203,7 +203,7 @@ func TestARetryAfterIsTheLastResponses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, s := newClient(says(503, "Retry-After", "7"), lost)
-		c.Throttles, c.Retry.MaxRetries = nil, 2
+		c.Gates, c.Retry.MaxRetries = nil, 2
 		got := do(t.Context(), c, &change)
 		require.Len(t, s.at, 3)
 		assert.LessOrEqual(t, s.at[2]-s.at[1], time.Second, "a backoff")

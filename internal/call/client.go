@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/retry"
@@ -21,25 +22,27 @@ type Client struct {
 	Renews    bool // Token may return another token than before
 	UserAgent string
 	Retry     retry.Policy
-	Throttles *Throttles // nil for none
-	Clock     *Clock
-	Log       *slog.Logger // nil for none
+	// OutageWait is how long an outage may have lasted in which a call still waits, unsent.
+	OutageWait time.Duration
+	Gates      *Gates // nil for none
+	Clock      *Clock
+	Log        *slog.Logger // nil for none
 }
 
-// Throttles are the rate limits of the operations.
-type Throttles struct{ byName sync.Map }
+// Gates are the gates of the operations.
+type Gates struct{ byName sync.Map }
 
-// throttle returns the rate limit of an operation, or nil if the client has none.
-func (client *Client) throttle(op *Op) *throttle.Throttle {
-	if client.Throttles == nil {
+// gate returns the gate of an operation, or nil if the client has none.
+func (client *Client) gate(op *Op) *throttle.Gate {
+	if client.Gates == nil {
 		return nil
 	}
-	found, ok := client.Throttles.byName.Load(op.Name)
+	found, ok := client.Gates.byName.Load(op.Name)
 	if !ok {
-		found, _ = client.Throttles.byName.LoadOrStore(op.Name, &throttle.Throttle{FirstWait: client.Retry.Base})
+		found, _ = client.Gates.byName.LoadOrStore(op.Name, new(throttle.Gate))
 	}
-	t, _ := found.(*throttle.Throttle) // The map holds nothing else.
-	return t
+	gate, _ := found.(*throttle.Gate) // The map holds nothing else.
+	return gate
 }
 
 // Attempt is one HTTP request of a call.

@@ -68,12 +68,12 @@ func (s *server) RoundTrip(req *http.Request) (*http.Response, error) {
 func newClient(exchanges ...exchange) (*call.Client, *server) {
 	s := &server{exchanges: exchanges, begun: time.Now()}
 	c := &call.Client{
-		BaseURL:   url.URL{Scheme: "https", Host: "h.example"},
-		Sender:    attempt.Sender{Transport: s, Timeout: 30 * time.Second},
-		Token:     func(context.Context) (string, error) { return "token-1", nil },
-		Retry:     retry.Policy{MaxRetries: 4, Base: time.Second, Limit: time.Second, MaxRetryAfter: time.Minute},
-		Throttles: new(call.Throttles),
-		Clock:     new(call.Clock),
+		BaseURL: url.URL{Scheme: "https", Host: "h.example"},
+		Sender:  attempt.Sender{Transport: s, Timeout: 30 * time.Second},
+		Token:   func(context.Context) (string, error) { return "token-1", nil },
+		Retry:   retry.Policy{MaxRetries: 4, Base: time.Second, Limit: time.Second, MaxRetryAfter: time.Minute},
+		Gates:   new(call.Gates),
+		Clock:   new(call.Clock),
 	}
 	return c, s
 }

@@ -23,6 +23,7 @@ func (c *call) readBack() error {
 	reading := c.judge(read, finding, how.NotFound)
 	c.state = c.state.AfterReadBack(reading)
 	c.outcome.Attempts += found.Attempts
+	c.turn.counted += read.turn.counted
 	c.outcome.Throttled += found.Throttled
 	c.outcome.ReadBacks = append(c.outcome.ReadBacks, read.describe(reading))
 	switch {
@@ -30,7 +31,7 @@ func (c *call) readBack() error {
 		c.outcome.Response, c.outcome.Failure = found.Response, nil
 	case reading == verdict.Inconclusive && !c.mayRetryAfter(found):
 		for _, reason := range found.Reasons {
-			if reason.Why != RateLimited { // That is about reads, and not about the call.
+			if reason.Why != RateLimited && reason.Why != OutageLasts { // These are about reads, and not about the call.
 				c.end(reason)
 			}
 		}

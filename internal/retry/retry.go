@@ -23,7 +23,7 @@ const NoDeadline = time.Duration(math.MaxInt64)
 type Facts struct {
 	Next        verdict.Step  // what the call does next if nothing was applied
 	Complete    bool          // the attempt got a complete response
-	Attempts    int           // made so far, read-backs included
+	Attempts    int           // made so far, read-backs included, without those that do not count
 	RetryAfter  time.Duration // what the response asks for; 0 if it asks for nothing
 	Canceled    bool          // the caller's context has ended
 	TimeLeft    time.Duration // until the caller's deadline, or NoDeadline
@@ -59,7 +59,7 @@ func Decide(p Policy, f Facts, random float64) Decision {
 	switch {
 	case ended && (f.Next != verdict.Stop || !f.Complete):
 		return Decision{Stop: ContextEnded}
-	case f.Next == verdict.Stop, f.Attempts > p.MaxRetries:
+	case f.Next == verdict.Stop, p.MaxRetries == 0, f.Attempts > p.MaxRetries:
 		return Decision{Stop: Settled}
 	case f.Next == verdict.AttemptWithNewToken:
 		return Decision{Retry: f.RenewsToken, NewToken: f.RenewsToken}
