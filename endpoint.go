@@ -82,7 +82,10 @@ func (e *endpoint[T]) do(ctx context.Context, c connection, in args[T]) (*T, *ca
 		return nil, nil, invalid(e.op.Name, in.id, err)
 	}
 	r := reader[T]{endpoint: e, in: in}
-	input := call.Input{ID: in.id, Path: path, Password: in.password}
+	input := call.Input{ID: in.id, Path: path}
+	if in.password != "" {
+		input.Secrets = []string{in.password}
+	}
 	if e.read != nil {
 		input.Read = r.read
 	}

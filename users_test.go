@@ -412,9 +412,13 @@ func TestAResponseThatLeavesItOpenIsNotRepeated(t *testing.T) {
 func TestNoContentIsASuccessOfWhatReadsNothing(t *testing.T) {
 	t.Parallel()
 	for _, m := range methods {
-		w := newWire(t, says(204, ""))
+		responses := []httpmock.Responder{says(204, "")}
+		if strings.HasPrefix(m.name, "create") {
+			responses = append(responses, says(403, noWay)) // to the list
+		}
+		w := newWire(t, responses...)
 		got, err := m.call(t.Context(), w.client())
-		assert.Len(t, w.sent(), 1)
+		assert.Len(t, w.sent(), len(responses))
 		if m.reads() {
 			require.ErrorIs(t, err, flashback.ErrUnexpectedResponse, m.name)
 			require.NotErrorIs(t, err, flashback.ErrOutcomeUnknown)
@@ -503,7 +507,11 @@ func TestAChangeWithoutDataReturnsWhatWasAskedFor(t *testing.T) {
 			if m.reads() {
 				continue
 			}
-			got, err := m.call(t.Context(), newWire(t, says(200, body)).client())
+			responses := []httpmock.Responder{says(200, body)}
+			if strings.HasPrefix(m.name, "create") {
+				responses = append(responses, says(403, noWay)) // to the list
+			}
+			got, err := m.call(t.Context(), newWire(t, responses...).client())
 			require.NoError(t, err, m.name)
 			if want, ok := asked[m.name]; ok {
 				assert.Equal(t, want, got, "%s %s", m.name, body)
@@ -529,6 +537,30 @@ func TestAChangeWithoutDataReturnsWhatWasAskedFor(t *testing.T) {
 	created, err := w.client().Organization.Users.Create(t.Context(), newUser)
 	require.NoError(t, err)
 	assert.Equal(t, "u-1", created.ID)
+}
+
+func TestACreateIsCompletedFromTheList(t *testing.T) {
+	t.Parallel()
+	list := func(users string) httpmock.Responder { return says(200, `{"success":true,"data":[`+users+`]}`) }
+	const old = `{"id":"u-0","email":"jane@example.com","deletedAt":"2026-01-02T03:04:05Z"},{"id":"u-1","email":"joe@example.com"}`
+	asked := flashback.User{Email: "jane@example.com", Name: "Jane", LastName: "Doe"}
+	for name, tt := range map[string]struct {
+		list httpmock.Responder
+		want flashback.User
+	}{
+		"the user is there":     {list(old + "," + janeJSON), jane},
+		"nobody is":             {list(old), asked},
+		"it can't be read":      {says(403, noWay), asked},
+		"it is not a list":      {says(200, `{"success":true}`), asked},
+		"the token has expired": {says(401, ""), asked},
+	} {
+		w := newWire(t, says(201, `{"success":true,"message":"User created successfully."}`, "X-Request-Id", "r-1"), tt.list)
+		var response flashback.Response
+		got, err := w.client().Organization.Users.Create(flashback.WithResponse(t.Context(), &response), newUser)
+		require.NoError(t, err, name)
+		assert.Equal(t, &tt.want, got, name)
+		assert.Equal(t, "r-1", response.RequestID, "of the create")
+	}
 }
 
 // stamp is a time as the API writes it, that long after the bubble's clock.
@@ -1120,7 +1152,7 @@ func TestTextOfOtherScriptsIsSentAsItIs(t *testing.T) {
 	var body []byte
 	w := newWire(t, func(req *http.Request) (*http.Response, error) {
 		body, _ = io.ReadAll(req.Body)
-		return httpmock.NewStringResponse(201, `{"success":true}`), nil
+		return httpmock.NewStringResponse(201, `{"success":true,"data":{"id":"u"}}`), nil
 	})
 	_, err := w.client().Organization.Users.Create(t.Context(), flashback.NewUser{
 		Email: "e", Password: flashback.NewSecret("pä😀<&>\u2028"), FirstName: "日本", LastName: "O'Neill",

@@ -32,6 +32,7 @@ type call struct {
 	parent   *call // the call that this one reads back for; nil if the caller made this one
 	request  retryablehttp.Request
 	secrets  redact.Secrets // of the caller's call: see hidden
+	ownURL   redact.Secrets // the same without the values of the query: see hide
 	token    string         // the access token of the last attempt
 	turn     turn           // where the call stands at the operation's gate
 	state    verdict.State  // what the attempts add up to
@@ -45,7 +46,10 @@ var errEnded = errors.New("the call has ended")
 // Do makes a call.
 func (client *Client) Do(ctx context.Context, op *Op, in Input) *Outcome {
 	c := newCall(client, ctx, op, in)
-	c.hidden().AddPassword(in.Password)
+	for _, secret := range in.Secrets {
+		c.secrets.AddPassword(secret)
+		c.ownURL.AddPassword(secret)
+	}
 	c.run()
 	return c.finish()
 }
@@ -53,13 +57,15 @@ func (client *Client) Do(ctx context.Context, op *Op, in Input) *Outcome {
 func newCall(client *Client, ctx context.Context, op *Op, in Input) *call {
 	return &call{
 		client: client, ctx: ctx, op: op, in: in,
-		turn: turn{gate: client.gate(op)}, state: verdict.New(op.Rule), outcome: Outcome{Begun: time.Now()},
+		state: verdict.New(op.Rule), outcome: Outcome{Begun: time.Now()},
 	}
 }
 
 // run makes the attempts. go-retryablehttp loops: for each attempt it calls RoundTrip, which
 // begins with the wait that was decided, and then decide.
 func (c *call) run() {
+	c.turn.gate = c.client.Gates.enter(c.op.Name)
+	defer c.client.Gates.leave(c.op.Name)
 	if c.outcome.Invalid = c.buildRequest(); c.outcome.Invalid != nil {
 		return
 	}
@@ -183,6 +189,9 @@ func (c *call) record(r attempt.Result) {
 	switch {
 	case r.Err == nil:
 		a = o.Response.classify(c.op, &c.in).Attempt()
+		if unwritten, ok := errors.AsType[WriteError](o.Response.ReadErr); ok {
+			c.end(c.opaque(WriteFailed, unwritten.Err))
+		}
 	case r.TooLarge:
 		a = verdict.TooLarge
 	case r.Sent:
@@ -247,6 +256,17 @@ func (c *call) hidden() *redact.Secrets {
 	return &c.secrets
 }
 
+// hide redacts a token wherever it would show. The values of a query are not hidden in this
+// way: they may be ordinary words, with which the URL of the call and the links in the
+// header of a success must still work.
+func (c *call) hide(token string) {
+	if c.parent != nil {
+		c = c.parent
+	}
+	c.secrets.AddToken(token)
+	c.ownURL.AddToken(token)
+}
+
 // attempts returns how many requests were made so far, for this call and the one that it
 // reads back for.
 func (c *call) attempts() int {
@@ -273,7 +293,7 @@ func (c *call) redactCookies(cookies []*http.Cookie) {
 		plain, err := url.QueryUnescape(cookie.Value)
 		for _, value := range []string{cookie.Value, plain} {
 			if err == nil && len(value) >= 12 {
-				c.hidden().AddToken(value)
+				c.hide(value)
 			}
 		}
 	}
@@ -293,7 +313,7 @@ func (c *call) finish() *Outcome {
 	case verdict.Success, verdict.Recovered:
 		r.Message = redactTruncate(c.hidden(), r.Message, maxKept)
 		if c.in.KeepHeader {
-			r.Header = c.hidden().Header(r.Header)
+			r.Header = c.ownURL.Header(r.Header)
 		}
 	case verdict.Failure, verdict.Unknown:
 		if r != nil {
@@ -303,7 +323,7 @@ func (c *call) finish() *Outcome {
 			c.end(c.opaque(NetworkFailed, o.Failure))
 		}
 		if o.Attempts > 0 {
-			o.URL = withoutQueryValues(c.request.URL)
+			o.URL = c.ownURL.Text(withoutQueryValues(c.request.URL))
 		}
 	}
 	c.logOutcome()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -41,9 +42,14 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 	if op.Method == http.MethodHead { // whose response has no body
 		return verdict.Response{Status: r.Status, Body: verdict.Envelope}
 	}
+	whole := r.Body
 	r.Body = bytes.TrimPrefix(r.Body, bom)
 	if !json.Valid(r.Body) {
 		r.ReadErr = errNoJSON
+		if r.maySucceed() && (op.Body == AnyBody || op.Body == NoPage && !r.isPage()) {
+			r.ReadErr = in.Read(whole)
+			facts.Body, facts.Incomplete = verdict.Envelope, r.ReadErr != nil
+		}
 		return facts
 	}
 	e := envelopeOf(r.Body)
@@ -54,9 +60,14 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 		r.Message = e.err
 		r.Envelope = e.isBool || e.hasErr || e.code != ""
 	}
-	if !refusal && !e.successFalse && in.Read != nil {
-		r.ReadErr = in.Read(r.Body)
+	if r.maySucceed() && !e.successFalse && !e.notBool && in.Read != nil {
+		if op.Body != AnyBody {
+			whole = r.Body
+		}
+		r.ReadErr = in.Read(whole)
 		_, mismatch := errors.AsType[MismatchError](r.ReadErr)
+		_, unwritten := errors.AsType[WriteError](r.ReadErr)
+		mismatch = mismatch || unwritten
 		facts.Incomplete = op.Required && r.ReadErr != nil || mismatch
 		r.Envelope = r.Envelope || r.ReadErr == nil || mismatch
 	}
@@ -72,6 +83,22 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 	facts.Documented = r.Documented != nil
 	facts.AlreadySo = r.Documented != nil && r.Documented.AlreadySo
 	return facts
+}
+
+// maySucceed tells whether the response is a success if its body is.
+func (r *Response) maySucceed() bool {
+	return r.Status >= 200 && r.Status < 300 && r.Status != http.StatusAccepted
+}
+
+// isPage tells whether the body is an HTML page.
+func (r *Response) isPage() bool {
+	for _, contentType := range []string{r.Header.Get("Content-Type"), http.DetectContentType(r.Body)} {
+		switch kind, _, _ := mime.ParseMediaType(contentType); kind {
+		case "text/html", "application/xhtml+xml":
+			return true
+		}
+	}
+	return false
 }
 
 const maxKept = 64 << 10 // bytes of a body, a message or an error's text

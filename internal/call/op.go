@@ -19,6 +19,8 @@ type Op struct {
 	// Required says that a success must have what the operation reads. AllowEmpty says that
 	// a 204 is a success even so.
 	Required, AllowEmpty bool
+	// Body is which bodies a success may have.
+	Body Body
 	// MaxBody is how many bytes of a response's body are read; 0 stands for 1 MiB.
 	MaxBody int64
 	// Grants says that a success has tokens in it. So no body is shown but that of a refusal.
@@ -33,6 +35,16 @@ type Message struct {
 	AlreadySo bool
 }
 
+// Body is which bodies a success may have.
+type Body uint8
+
+// The kinds of bodies.
+const (
+	JSON    Body = iota
+	NoPage       // any body or none, but no HTML page, which is a proxy's
+	AnyBody      // any body or none, as it is
+)
+
 // Auth is the Authorization that a request carries.
 type Auth uint8
 
@@ -45,14 +57,15 @@ const (
 
 // Input is what one call is given beside its operation.
 type Input struct {
-	ID       string // in errors and logs
-	Path     string // escaped
-	Body     []byte // JSON; nil for none
-	Password string // a secret in the body
+	ID      string   // in errors and logs
+	Path    string   // escaped
+	Body    []byte   // JSON; nil for none
+	Secrets []string // in the path, the query or the body: redacted wherever they would show
 
-	// Read reads what the call is for from the body of a response that may be a success. It
-	// is called for each attempt anew. Its error says what the body lacks. A [MismatchError]
-	// says that the response is the server's all the same, so that a retry would not help.
+	// Read reads what the call is for from the body of a 2xx that may be a success. It is
+	// called for each attempt anew. Its error says what the body lacks. A [MismatchError] or a
+	// [WriteError] says that the response is the server's all the same, so that a retry would
+	// not help.
 	// A nil Read reads nothing.
 	Read func(body []byte) error
 	// ReadBacker is asked for the read that settles ambiguous attempts, where the operation's
@@ -89,3 +102,11 @@ type Finding struct {
 type MismatchError struct{ What string }
 
 func (e MismatchError) Error() string { return e.What }
+
+// WriteError is the error of a body that could not be handed on to where the caller wants it.
+type WriteError struct{ Err error }
+
+func (e WriteError) Error() string { return "the body could not be written: " + e.Err.Error() }
+
+// Unwrap returns the error of the caller's writer.
+func (e WriteError) Unwrap() error { return e.Err }

@@ -54,6 +54,9 @@ func (c *call) url() (*url.URL, error) {
 func (c *call) setHeader(req *http.Request) {
 	h := req.Header
 	h["Accept"] = []string{"application/json"}
+	if c.op.Body == AnyBody {
+		h["Accept"] = []string{"*/*"}
+	}
 	h["User-Agent"] = []string{c.client.UserAgent}
 	if c.op.Auth != Anonymous {
 		h["Authorization"] = []string{"Bearer " + c.token}

@@ -31,7 +31,7 @@ func (c *call) getToken(ctx context.Context) error {
 		return c.end(c.opaque(NoToken, attempt.NonNil(err)))
 	}
 	c.token = token
-	c.hidden().AddToken(token)
+	c.hide(token)
 	return nil
 }
 
