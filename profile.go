@@ -39,18 +39,20 @@ var (
 	}
 )
 
-// Profile is the user whose access token a client has.
+// Profile is the user whose access token a client has. What a response lacks is the zero
+// value.
 type Profile struct {
-	User
-
-	MFARequired bool `json:"mfaRequired"`
-	IsBusiness  bool `json:"isBusiness"`
-}
-
-// UnmarshalJSON is like that of [User].
-func (p *Profile) UnmarshalJSON(data []byte) error {
-	*p = Profile{MFARequired: string(member(data, "mfaRequired")) == "true", IsBusiness: string(member(data, "isBusiness")) == "true"}
-	return p.User.UnmarshalJSON(data)
+	ID                 string `json:"id"`
+	Email              string `json:"email"`
+	Name               string `json:"name"`
+	LastName           string `json:"lastName"`
+	OrgID              string `json:"orgId"`
+	OrgRole            *Role  `json:"orgRole"` // as in [User]
+	OrgRoleDescription string `json:"orgRoleDescription"`
+	OrgRoles           []Role `json:"orgRoles"`
+	Validated          bool   `json:"validated"`
+	MFARequired        bool   `json:"mfaRequired"`
+	IsBusiness         bool   `json:"isBusiness"`
 }
 
 // Profile returns the user whose access token the client has: who am I.
@@ -60,11 +62,14 @@ func (c *Client) Profile(ctx context.Context) (*Profile, error) {
 
 func readProfile(body []byte, _ *args[Profile]) (*Profile, error) {
 	data := member(body, "data")
-	if id, _ := jsonvalue.String(member(data, "id")); id == "" {
+	u := userOf(data) // whose fields have the same names
+	if u.ID == "" {
 		return nil, errors.New("no user that has an ID in its data")
 	}
-	p := &Profile{}
-	return p, p.UnmarshalJSON(data)
+	return &Profile{
+		u.ID, u.Email, u.Name, u.LastName, u.OrgID, u.OrgRole, u.OrgRoleDescription, u.OrgRoles, u.Validated,
+		string(member(data, "mfaRequired")) == "true", string(member(data, "isBusiness")) == "true",
+	}, nil
 }
 
 // UserRole is a user's role, with all that it includes.
