@@ -112,18 +112,18 @@ func expected(op *call.Op) string {
 }
 
 // target returns which bodies into takes, and how it takes one.
-func target(into any) (call.Body, func(body []byte) error, error) {
+func target(into any) (call.Body, func(*call.Response) error, error) {
 	if into == nil {
-		return call.NoPage, func([]byte) error { return nil }, nil
+		return call.NoPage, func(*call.Response) error { return nil }, nil
 	}
 	writer, isWriter := into.(io.Writer)
 	switch isPointer := reflect.TypeOf(into).Kind() == reflect.Pointer; {
 	case isNil(into), !isPointer && !isWriter:
 		return 0, nil, fmt.Errorf("the response can't be decoded into a %T; give a pointer, an io.Writer, or nil", into)
 	case isWriter:
-		return call.AnyBody, func(body []byte) error { return write(body, writer) }, nil
+		return call.AnyBody, func(r *call.Response) error { return write(r.Body, writer) }, nil
 	}
-	return call.JSON, func(body []byte) error { return decode(body, into) }, nil
+	return call.JSON, func(r *call.Response) error { return decode(r.Body, into) }, nil
 }
 
 func write(body []byte, into io.Writer) error {

@@ -37,8 +37,8 @@ type endpoint[T any] struct {
 	expects  string // in a success
 	reserved string // an ID with which the path would be another endpoint's
 
-	// read reads the result from the body of a success; nil if there is nothing to read.
-	read func(body []byte, in *args[T]) (*T, error)
+	// read reads the result from a success; nil if there is nothing to read.
+	read func(r *call.Response, in *args[T]) (*T, error)
 	// result returns the result of a success from whose body nothing was read.
 	result   func(o *call.Outcome, in *args[T]) *T
 	readBack *readBack[T]
@@ -49,7 +49,7 @@ type readBack[T any] struct {
 	op   *call.Op
 	path string
 	// read reads what a success of op shows, and the result if that is as asked for.
-	read func(body []byte, in *args[T]) (call.Finding, *T, error)
+	read func(r *call.Response, in *args[T]) (call.Finding, *T, error)
 }
 
 // args are what the caller gives to one call of an endpoint.
@@ -109,8 +109,8 @@ type reader[T any] struct {
 	result   *T
 }
 
-func (r *reader[T]) read(body []byte) (err error) {
-	r.result, err = r.endpoint.read(body, &r.in)
+func (r *reader[T]) read(response *call.Response) (err error) {
+	r.result, err = r.endpoint.read(response, &r.in)
 	return err
 }
 
@@ -118,8 +118,8 @@ func (r *reader[T]) read(body []byte) (err error) {
 // were checked.
 func (r *reader[T]) ReadBack() call.ReadBack {
 	path, _ := r.endpoint.fill(r.endpoint.readBack.path, &r.in)
-	read := func(body []byte) (finding call.Finding, err error) {
-		finding, r.result, err = r.endpoint.readBack.read(body, &r.in)
+	read := func(response *call.Response) (finding call.Finding, err error) {
+		finding, r.result, err = r.endpoint.readBack.read(response, &r.in)
 		return finding, err
 	}
 	return call.ReadBack{Op: r.endpoint.readBack.op, Path: path, Read: read, NotFound: r.in.notFound}

@@ -62,6 +62,8 @@ var (
 	// proxy's page, or a wrong base URL), or a 2xx that is no success or lacks what the call
 	// reads. The text says what was expected and what came.
 	ErrUnexpectedResponse = newKind("unexpected response", nil)
+	// ErrIncompleteList means that users are missing in a list. The list has those that came.
+	ErrIncompleteList = newKind("incomplete list", nil)
 	// ErrOutcomeUnknown means that the request may have been applied, and nothing has settled
 	// whether it was: [Error].OutcomeUnknown is set. Such an error matches neither
 	// [ErrBadRequest] nor [ErrForbidden], [ErrNotFound] or [ErrConflict].

@@ -102,8 +102,8 @@ func TestTheKindOfAnEnvelope(t *testing.T) {
 		409: {"ErrConflict"},
 		422: {"ErrBadRequest"},
 		429: {"ErrRateLimited"},
-		402: {}, 405: {}, 406: {}, 410: {}, 413: {}, 418: {}, 423: {}, 425: {}, 451: {}, 499: {},
-		408: {"ErrOutcomeUnknown"},
+		402: {}, 405: {}, 406: {}, 410: {}, 413: {}, 418: {}, 423: {}, 425: {}, 451: {}, 498: {},
+		408: {"ErrOutcomeUnknown"}, 499: {"ErrOutcomeUnknown"},
 		500: {"ErrOutcomeUnknown", "ErrServer"},
 		502: {"ErrOutcomeUnknown", "ErrServer"},
 		503: {"ErrOutcomeUnknown", "ErrServer"},
@@ -160,7 +160,7 @@ func TestTheKindOfWhatIsNoEnvelope(t *testing.T) {
 		422: {"ErrUnexpectedResponse"},
 		425: {"ErrUnexpectedResponse"},
 		429: {"ErrRateLimited"},
-		499: {"ErrUnexpectedResponse"},
+		499: {"ErrOutcomeUnknown", "ErrUnexpectedResponse"},
 		500: {"ErrOutcomeUnknown", "ErrServer"},
 		501: {"ErrServer"},
 		502: {"ErrOutcomeUnknown", "ErrServer"},
@@ -719,8 +719,13 @@ func TestOfDuplicatesOfSuccessFalseWins(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
 		`{"success":false,"success":true}`, `{"success":true,"success":false}`, `{"success":true,"message":"Done","success":false,"success":true}`,
-		"\ufeff" + `{"success":false,"message":"Done"}`, `{"\u0073uccess":false,"success":true}`,
+		`{"\u0073uccess":false,"success":true}`, `{"success":"x","success":false}`,
 	} {
+		w := newWire(t, says(200, body))
+		_, err := w.client().Organization.Users.ResendInvitation(t.Context(), "user-1")
+		assert.Equal(t, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}, kinds(asError(t, err)), "neither a success nor a failure: %s", body)
+	}
+	for _, body := range []string{"\ufeff" + `{"success":false,"message":"Done"}`, `{"success":false,"success":false}`} {
 		w := newWire(t, says(200, body))
 		_, err := w.client().Organization.Users.Activate(t.Context(), "user-1")
 		assert.Equal(t, []string{"ErrUnexpectedResponse"}, kinds(asError(t, err)), body)
@@ -1061,11 +1066,18 @@ func TestATransportThatHasNotSentMatchesErrNotSent(t *testing.T) {
 func TestSuccessFalseWinsOverAnyOtherSuccess(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
-		`{"success":"x","success":false,"message":"No way"}`, `{"success":false,"success":1,"message":"No way"}`, `{"success":true,"success":false,"message":"No way"}`,
+		`{"success":null,"success":false,"message":"No way"}`, `{"success":false,"success":1,"message":"No way"}`,
 	} {
 		_, err := newWire(t, says(200, body)).client().Organization.Users.Activate(t.Context(), "user-1")
 		assert.False(t, asError(t, err).OutcomeUnknown, body)
 	}
+	for status, body := range map[int]string{200: `{"success":false,"results":[{"id":"user-1","ok":true}]}`, 207: `{"success":false,"message":"No way"}`} {
+		_, err := newWire(t, says(status, body)).client().Organization.Users.ResendInvitation(t.Context(), "user-1")
+		assert.True(t, asError(t, err).OutcomeUnknown, "a part may have been applied: %s", body)
+	}
+	got, err := newWire(t, says(207, `{"success":false}`), says(200, `{"id":"user-1","deletedAt":null}`)).client().Organization.Users.Activate(t.Context(), "user-1")
+	require.NoError(t, err)
+	assert.True(t, got.Recovered, "a read-back settles it")
 }
 
 func TestTextOfABodyOrARedirectIsRedacted(t *testing.T) {

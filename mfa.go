@@ -60,8 +60,8 @@ func (*MFARequiredError) Error() string {
 }
 
 // readMFA reads whether the token needs a second factor: nil, if it does not.
-func readMFA(body []byte, _ *args[MFARequiredError]) (*MFARequiredError, error) {
-	data := member(body, "data")
+func readMFA(r *call.Response, _ *args[MFARequiredError]) (*MFARequiredError, error) {
+	data := member(r.Body, "data")
 	if jsonvalue.Kind(data) != '{' {
 		return nil, errors.New("no data")
 	}

@@ -39,8 +39,8 @@ var (
 	}
 )
 
-func readOrganization(body []byte, in *args[Organization]) (*Organization, error) {
-	org := organizationOf(member(body, "data"))
+func readOrganization(r *call.Response, in *args[Organization]) (*Organization, error) {
+	org := organizationOf(member(r.Body, "data"))
 	switch {
 	case org.ID == "":
 		return nil, errors.New("no organization that has an ID in its data")

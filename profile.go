@@ -60,8 +60,8 @@ func (c *Client) Profile(ctx context.Context) (*Profile, error) {
 	return do(ctx, c, &getProfile, args[Profile]{})
 }
 
-func readProfile(body []byte, _ *args[Profile]) (*Profile, error) {
-	data := member(body, "data")
+func readProfile(r *call.Response, _ *args[Profile]) (*Profile, error) {
+	data := member(r.Body, "data")
 	u := userOf(data) // whose fields have the same names
 	if u.ID == "" {
 		return nil, errors.New("no user that has an ID in its data")
@@ -86,8 +86,8 @@ func (s *UsersService) Role(ctx context.Context, userID string) (*UserRole, erro
 	return do(ctx, s, &getRole, args[UserRole]{id: userID})
 }
 
-func readUserRole(body []byte, in *args[UserRole]) (*UserRole, error) {
-	data := member(body, "data")
+func readUserRole(r *call.Response, in *args[UserRole]) (*UserRole, error) {
+	data := member(r.Body, "data")
 	u := userOf(data) // whose fields have the same names
 	id, err := checkUserID(data, in.id)
 	return &UserRole{id, u.OrgRole, u.OrgRoleDescription, u.OrgRoles}, err
@@ -130,8 +130,8 @@ func (s *UsersService) SetRole(ctx context.Context, userID string, role Role) (*
 	})
 }
 
-func readRoleChange(body []byte, in *args[RoleChange]) (*RoleChange, error) {
-	data := member(body, "data")
+func readRoleChange(r *call.Response, in *args[RoleChange]) (*RoleChange, error) {
+	data := member(r.Body, "data")
 	id, err := checkUserID(data, in.id)
 	if err != nil {
 		return nil, err

@@ -184,7 +184,7 @@ func TestOperatingPagesProgram(t *testing.T) {
 	require.ErrorAs(t, err, &exit)
 	assert.Equal(t, 1, exit.ExitCode())
 	left := string(exit.Stderr)
-	assert.Contains(t, left, "the list has 5 of 6 users\n")
+	assert.Contains(t, left, "it has 5 of 6 users")
 	assert.Contains(t, left, "odd: deleted at a time that can't be read\n")
 	assert.Contains(t, left, `"refused": forbidden: No.`)
 	assert.NotContains(t, left, "long-ago")

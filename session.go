@@ -88,8 +88,8 @@ var (
 	}
 )
 
-func readTokenList(body []byte, _ *args[[]json.RawMessage]) (*[]json.RawMessage, error) {
-	list := member(body, "tokens")
+func readTokenList(r *call.Response, _ *args[[]json.RawMessage]) (*[]json.RawMessage, error) {
+	list := member(r.Body, "tokens")
 	if jsonvalue.Kind(list) != '[' {
 		return nil, errors.New("no list of tokens")
 	}

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
+	"github.com/flashbacknetwork/flashback-go/internal/call"
 	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
 	"github.com/flashbacknetwork/flashback-go/internal/redact"
 )
@@ -177,8 +178,9 @@ type grant struct {
 	expiresAt           float64 // seconds or milliseconds; 0 if it does not say
 }
 
-func readGrant(key string) func([]byte, *args[grant]) (*grant, error) {
-	return func(body []byte, _ *args[grant]) (*grant, error) {
+func readGrant(key string) func(*call.Response, *args[grant]) (*grant, error) {
+	return func(r *call.Response, _ *args[grant]) (*grant, error) {
+		body := r.Body
 		var g grant
 		g.access, _ = jsonvalue.String(member(body, key))
 		g.refresh, _ = jsonvalue.String(member(body, "refreshToken"))

@@ -78,9 +78,10 @@ func (u *User) role() Role {
 // UserList is the result of [UsersService.List].
 type UserList struct {
 	Users []User `json:"users"`
-	// Total is the server's number of users; 0 if it gives none. If it is larger than that of
-	// Users, some are missing.
+	// Total is the number of users that the server gives; 0 if it gives none.
 	Total int `json:"total"`
+
+	cut string // why users are missing; "" if none are, as far as the response shows
 }
 
 // Deleted returns the soft-deleted users of the list.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -21,7 +22,7 @@ var (
 			Rule: verdict.Rule{Retry: verdict.Safe}, Required: true, MaxBody: maxListBody,
 		},
 		path: "/organization/users", expects: "a list of users",
-		read: func(body []byte, _ *args[UserList]) (*UserList, error) { return readList(body) },
+		read: func(r *call.Response, _ *args[UserList]) (*UserList, error) { return readList(r) },
 	}
 	getUser = endpoint[User]{
 		op: call.Op{
@@ -90,10 +91,16 @@ const maxListBody = 64 << 20 // bytes
 // asWanted is the result of a success whose response does not show what it did.
 func asWanted[T any](_ *call.Outcome, in *args[T]) *T { return in.wanted }
 
-// List returns the users of the caller's organization, up to 64 MiB. Whether deleted ones
-// are among them is not documented.
+// List returns the users of the caller's organization. The response may have up to 64 MiB.
+// Whether deleted users are among them is not documented. If the response shows that users
+// are missing, such as by a larger total, the error matches [ErrIncompleteList], and the list
+// has the users that came.
 func (s *UsersService) List(ctx context.Context) (*UserList, error) {
-	return do(ctx, s, &listUsers, args[UserList]{})
+	list, err := do(ctx, s, &listUsers, args[UserList]{})
+	if err == nil && list.cut != "" {
+		return list, &Error{Op: listUsers.op.Name, Method: listUsers.op.Method, StatusCode: http.StatusOK, Err: fmt.Errorf("%w: %s", ErrIncompleteList, list.cut)}
+	}
+	return list, err
 }
 
 // Get returns a user. Whether it returns a deleted one is not documented. A response with
@@ -138,8 +145,8 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 // fromList returns the user whom a create has made, from the list of users, or created if the
 // user is not there.
 func (s *UsersService) fromList(ctx context.Context, created *User) *User {
-	list, err := s.List(WithResponse(ctx, nil)) // The caller's Response is that of the create.
-	if err != nil {
+	list, _ := s.List(WithResponse(ctx, nil)) // The caller's Response is that of the create.
+	if list == nil {
 		return created
 	}
 	for i, user := range list.Users {

@@ -915,7 +915,7 @@ func TestATotalIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	body := `{"success":true,"total":2147483647,"data":[{"id":"u-1","name":"` + strings.Repeat("x", 1<<20) + `"}]}`
 	list, err := newWire(t, says(200, body)).client().Organization.Users.List(t.Context())
-	require.NoError(t, err)
+	require.ErrorIs(t, err, flashback.ErrIncompleteList)
 	assert.Len(t, list.Users, 1)
 	assert.Less(t, cap(list.Users), 10_000, "no more memory than what came")
 }

@@ -163,6 +163,7 @@ var sentinels = map[string]error{
 	"ErrServer":             flashback.ErrServer,
 	"ErrUnexpectedResponse": flashback.ErrUnexpectedResponse,
 	"ErrOutcomeUnknown":     flashback.ErrOutcomeUnknown,
+	"ErrIncompleteList":     flashback.ErrIncompleteList,
 	"ErrInvalidArgument":    flashback.ErrInvalidArgument,
 }
 

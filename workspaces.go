@@ -329,8 +329,8 @@ func workspaceOf(object []byte) Workspace {
 }
 
 // readWorkspaces reads a list of workspaces.
-func readWorkspaces(body []byte, _ *args[[]Workspace]) (*[]Workspace, error) {
-	all := member(body, "workspaces")
+func readWorkspaces(r *call.Response, _ *args[[]Workspace]) (*[]Workspace, error) {
+	all := member(r.Body, "workspaces")
 	if jsonvalue.Kind(all) != '[' {
 		return nil, errors.New("no list of workspaces")
 	}
@@ -346,8 +346,8 @@ func readWorkspaces(body []byte, _ *args[[]Workspace]) (*[]Workspace, error) {
 }
 
 // readWorkspace reads the workspace that was asked for, or created.
-func readWorkspace(body []byte, in *args[Workspace]) (*Workspace, error) {
-	return findWorkspace(body, in.id)
+func readWorkspace(r *call.Response, in *args[Workspace]) (*Workspace, error) {
+	return findWorkspace(r.Body, in.id)
 }
 
 // findWorkspace reads the workspace with an ID; "" is any.
@@ -363,8 +363,8 @@ func findWorkspace(body []byte, id string) (*Workspace, error) {
 }
 
 // findDeletedWorkspace reads back a delete.
-func findDeletedWorkspace(body []byte, in *args[WorkspaceDeletion]) (call.Finding, *WorkspaceDeletion, error) {
-	w, err := findWorkspace(body, in.id)
+func findDeletedWorkspace(r *call.Response, in *args[WorkspaceDeletion]) (call.Finding, *WorkspaceDeletion, error) {
+	w, err := findWorkspace(r.Body, in.id)
 	switch {
 	case err != nil:
 		return call.Finding{}, nil, err
@@ -378,9 +378,9 @@ func findDeletedWorkspace(body []byte, in *args[WorkspaceDeletion]) (call.Findin
 
 // findAccess returns the function that reads back what the user of a call may do with the
 // workspace. another is what it shows if that is another access than was asked for.
-func findAccess(another verdict.Reading) func([]byte, *args[Membership]) (call.Finding, *Membership, error) {
-	return func(body []byte, in *args[Membership]) (call.Finding, *Membership, error) {
-		access, err := accessIn(body, in)
+func findAccess(another verdict.Reading) func(*call.Response, *args[Membership]) (call.Finding, *Membership, error) {
+	return func(r *call.Response, in *args[Membership]) (call.Finding, *Membership, error) {
+		access, err := accessIn(r.Body, in)
 		reading := another
 		switch access {
 		case in.wanted.Access:

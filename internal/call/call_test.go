@@ -32,7 +32,7 @@ func newReadBack(rule verdict.Retry, policy verdict.ReadBackPolicy, found verdic
 }
 
 func (r *readBack) ReadBack() call.ReadBack {
-	return call.ReadBack{Op: &see, Path: "/things/1", Read: func([]byte) (call.Finding, error) { return r.finding, nil }}
+	return call.ReadBack{Op: &see, Path: "/things/1", Read: func(*call.Response) (call.Finding, error) { return r.finding, nil }}
 }
 
 var see = call.Op{Name: "see", Method: http.MethodGet}

@@ -42,17 +42,19 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 	if op.Method == http.MethodHead { // whose response has no body
 		return verdict.Response{Status: r.Status, Body: verdict.Envelope}
 	}
-	whole := r.Body
-	r.Body = bytes.TrimPrefix(r.Body, bom)
-	if !json.Valid(r.Body) {
+	text := bytes.TrimPrefix(r.Body, bom)
+	if op.Body != AnyBody {
+		r.Body = text
+	}
+	if !json.Valid(text) {
 		r.ReadErr = errNoJSON
 		if r.maySucceed() && (op.Body == AnyBody || op.Body == NoPage && !r.isPage()) {
-			r.ReadErr = in.Read(whole)
+			r.ReadErr = in.Read(r)
 			facts.Body, facts.Incomplete = verdict.Envelope, r.ReadErr != nil
 		}
 		return facts
 	}
-	e := envelopeOf(r.Body)
+	e := envelopeOf(text)
 	refusal := r.Status >= http.StatusBadRequest
 	r.Message, r.Code, r.SuccessFalse = e.message, e.code, e.successFalse
 	r.Envelope = e.isBool || e.hasMessage
@@ -61,10 +63,7 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 		r.Envelope = e.isBool || e.hasErr || e.code != ""
 	}
 	if r.maySucceed() && !e.successFalse && !e.notBool && in.Read != nil {
-		if op.Body != AnyBody {
-			whole = r.Body
-		}
-		r.ReadErr = in.Read(whole)
+		r.ReadErr = in.Read(r)
 		_, mismatch := errors.AsType[MismatchError](r.ReadErr)
 		_, unwritten := errors.AsType[WriteError](r.ReadErr)
 		mismatch = mismatch || unwritten
@@ -72,10 +71,12 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 		r.Envelope = r.Envelope || r.ReadErr == nil || mismatch
 	}
 	switch {
+	case !refusal && e.notBool && !e.successFalse:
+		r.Envelope = false // "success" is neither true nor false: this must not pass for a success.
+	case !refusal && e.successFalse && (e.isTrue || e.notBool || e.hasResults || r.Status == http.StatusMultiStatus):
+		facts.Body, facts.Incomplete = verdict.Envelope, true // A part may have been applied.
 	case r.Envelope && e.successFalse:
 		facts.Body = verdict.EnvelopeSuccessFalse
-	case !refusal && e.notBool:
-		r.Envelope = false // "success" is neither true nor false: this must not pass for a success.
 	case r.Envelope:
 		facts.Body = verdict.Envelope
 	}
@@ -128,8 +129,10 @@ func redactTruncate(s *redact.Secrets, text string, limit int) string {
 // envelope is what the members of a JSON object say.
 type envelope struct {
 	isBool       bool // "success" is true or false
+	isTrue       bool // "success" is true
 	successFalse bool // "success" is false
 	notBool      bool // "success" is something else, and no number of successes
+	hasResults   bool // there are "results", of the parts of the request
 	hasMessage   bool
 	hasErr       bool
 	message      string
@@ -146,11 +149,13 @@ func envelopeOf(body []byte) envelope {
 			case "false":
 				e.isBool, e.successFalse = true, true
 			case "true":
-				e.isBool = true
+				e.isBool, e.isTrue = true, true
 			case "null":
 			default:
 				e.notBool = value[0] < '1' || value[0] > '9'
 			}
+		case "results":
+			e.hasResults = string(value) != "null" && string(value) != "[]"
 		case "message":
 			e.message, e.hasMessage = text(value)
 		case "error":

@@ -62,12 +62,11 @@ type Input struct {
 	Body    []byte   // JSON; nil for none
 	Secrets []string // in the path, the query or the body: redacted wherever they would show
 
-	// Read reads what the call is for from the body of a 2xx that may be a success. It is
-	// called for each attempt anew. Its error says what the body lacks. A [MismatchError] or a
-	// [WriteError] says that the response is the server's all the same, so that a retry would
-	// not help.
+	// Read reads what the call is for from a 2xx that may be a success. It is called for each
+	// attempt anew. Its error says what the body lacks. A [MismatchError] or a [WriteError] says
+	// that the response is the server's all the same, so that a retry would not help.
 	// A nil Read reads nothing.
-	Read func(body []byte) error
+	Read func(*Response) error
 	// ReadBacker is asked for the read that settles ambiguous attempts, where the operation's
 	// rule has one.
 	ReadBacker ReadBacker
@@ -82,8 +81,8 @@ type ReadBacker interface{ ReadBack() ReadBack }
 type ReadBack struct {
 	Op   *Op
 	Path string
-	// Read reads what the body of a success of Op shows. Its error says what the body lacks.
-	Read func(body []byte) (Finding, error)
+	// Read reads what a success of Op shows. Its error says what the response lacks.
+	Read func(*Response) (Finding, error)
 	// NotFound is what a 404 with a documented message shows. The zero value stands for
 	// nothing.
 	NotFound verdict.Reading

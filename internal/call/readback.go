@@ -13,8 +13,8 @@ import (
 func (c *call) readBack() error {
 	var finding Finding
 	how := c.in.ReadBacker.ReadBack()
-	read := newCall(c.client, c.ctx, how.Op, Input{ID: c.in.ID, Path: how.Path, Read: func(body []byte) (err error) {
-		finding, err = how.Read(body)
+	read := newCall(c.client, c.ctx, how.Op, Input{ID: c.in.ID, Path: how.Path, Read: func(r *Response) (err error) {
+		finding, err = how.Read(r)
 		return err
 	}})
 	read.parent = c

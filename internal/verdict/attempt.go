@@ -18,7 +18,8 @@ const (
 	Unrecognized                // any other 2xx
 	Moved                       // 301, 302, 303
 	Redirected                  // any other 3xx
-	Failed                      // 408, a 5xx but 501 and 505, a status outside 100-599
+	Failed                      // 408, 499, a 5xx but 501 and 505, a status outside 100-599
+	Stale                       // the response to a read-back may be older than the call
 	TooEarly                    // 425
 	Throttled                   // 429
 	Unauthorized                // 401
@@ -48,6 +49,7 @@ var meanings = [attempts]struct {
 	Moved:        {applied: true, retryable: false, responded: true},
 	Redirected:   {applied: false, retryable: false, responded: true},
 	Failed:       {applied: true, retryable: true},
+	Stale:        {applied: true, retryable: true, responded: true},
 	TooEarly:     {applied: false, retryable: true},
 	Throttled:    {applied: false, retryable: true},
 	Unauthorized: {applied: false, retryable: false, responded: true}, // retried once with another token: see State.Next
@@ -65,8 +67,12 @@ type Body uint8
 const (
 	NoEnvelope           Body = iota
 	Envelope                  // an envelope, or what the operation reads, that does not say "success": false
-	EnvelopeSuccessFalse      // an envelope that says "success": false
+	EnvelopeSuccessFalse      // an envelope that says "success": false, and of no part that succeeded
 )
+
+// statusClientClosedRequest is what nginx says of a request whose client went away. The
+// backend may have applied it.
+const statusClientClosedRequest = 499
 
 // Response is a complete response, as far as it matters to the verdict.
 type Response struct {
@@ -115,7 +121,7 @@ func (r Response) Attempt() Attempt {
 		return Conflict
 	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
 		return Refused
-	case http.StatusRequestTimeout:
+	case http.StatusRequestTimeout, statusClientClosedRequest:
 		return Failed
 	}
 	if r.Status >= 500 { // over 599 too
