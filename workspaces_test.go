@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	flashback "github.com/flashbacknetwork/flashback-go"
+	"github.com/flashbacknetwork/flashback-go/flashbacktest"
 )
 
 var methods = slices.Concat(userMethods, workspaceMethods)
@@ -461,4 +462,67 @@ func TestAWorkspaceAndAProfileAreEncodedByTheAPIsKeys(t *testing.T) {
 	var profile flashback.Profile
 	require.NoError(t, json.Unmarshal(encoded, &profile))
 	assert.Equal(t, me, profile)
+}
+
+// The whole way of a user through workspaces, each of whose responses is lost.
+func TestPeopleAndTheirWorkspacesWithLostResponses(t *testing.T) {
+	t.Parallel()
+	backend := flashbacktest.New(t)
+	backend.AddUser(flashbacktest.User{ID: "jane", Email: "jane@example.com"})
+	client, ctx := backend.Client(), t.Context()
+	lose := func() { backend.Script(flashbacktest.LoseResponse(flashbacktest.CutResponse)) }
+
+	created, err := client.Workspaces.Create(ctx, "Team")
+	require.NoError(t, err)
+	added := func(got *flashback.Membership, err error) {
+		t.Helper()
+		require.NoError(t, err)
+		assert.True(t, got.Recovered)
+		assert.Equal(t, 2, got.Attempts)
+	}
+	lose()
+	added(client.Workspaces.AddUser(ctx, created.ID, "jane", flashback.AccessRead))
+	lose()
+	added(client.Workspaces.SetAccess(ctx, created.ID, "jane", flashback.AccessAdmin))
+	ws, err := client.Workspaces.Get(ctx, created.ID)
+	require.NoError(t, err)
+	require.Len(t, ws.Users, 2)
+	assert.Equal(t, "jane@example.com", ws.Users[0].User.Email)
+	assert.Equal(t, flashback.AccessAdmin, ws.Users[0].Access)
+	lose()
+	added(client.Workspaces.RemoveUser(ctx, created.ID, "jane"))
+	_, err = client.Workspaces.RemoveUser(ctx, created.ID, "jane")
+	require.ErrorIs(t, err, flashback.ErrNotInWorkspace)
+	_, err = client.Workspaces.AddUser(ctx, created.ID, "nobody", flashback.AccessRead)
+	require.ErrorIs(t, err, flashback.ErrTargetUserNotFound)
+	lose()
+	renamed, err := client.Workspaces.Rename(ctx, created.ID, "Club")
+	require.NoError(t, err)
+	assert.Equal(t, "Club", renamed.Name)
+
+	backend.AddWorkspace(flashbacktest.Workspace{ID: "full", NotEmpty: true, Users: map[string]string{"owner": "ADMIN"}})
+	_, err = client.Workspaces.Delete(ctx, "full")
+	require.ErrorIs(t, err, flashback.ErrWorkspaceNotEmpty)
+	list, err := client.Workspaces.List(ctx)
+	require.NoError(t, err)
+	assert.Len(t, list, 2)
+	lose()
+	deleted, err := client.Workspaces.Delete(ctx, created.ID)
+	require.NoError(t, err)
+	assert.True(t, deleted.Recovered)
+
+	profile, err := client.Profile(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, "owner", profile.ID)
+	lose()
+	change, err := client.Organization.Users.SetRole(ctx, "jane", flashback.RoleBilling)
+	require.NoError(t, err)
+	assert.Equal(t, flashback.RoleBilling, change.NewRole)
+	role, err := client.Organization.Users.Role(ctx, "jane")
+	require.NoError(t, err)
+	assert.Equal(t, flashback.RoleBilling, *role.OrgRole)
+
+	backend.AddUser(flashbacktest.User{ID: "guest"})
+	_, err = backend.ClientWithToken(backend.AddToken("guest")).Workspaces.List(ctx)
+	require.ErrorIs(t, err, flashback.ErrNotValidated)
 }
