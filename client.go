@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
@@ -26,6 +27,7 @@ const (
 // calls share connections and the gates of the operations.
 type Client struct {
 	Organization *OrganizationService
+	Workspaces   *WorkspacesService
 
 	connection
 }
@@ -45,7 +47,9 @@ type settings struct {
 	timeout   time.Duration // of an attempt
 	plaintext bool
 	ungated   bool   // without gates
-	backend   string // the base URL that the gates and the clock are for
+	backend   string // the base URL that the gates, the clock and workspacesRead are for
+	// workspacesRead has the IDs of the workspaces that were read: see WorkspacesService.Delete.
+	workspacesRead *sync.Map
 }
 
 // NewClient returns a client that authenticates with accessToken. With [WithTokenSource],
@@ -135,7 +139,7 @@ func (s *settings) build(op string, opts []Option) (*Client, error) {
 	}
 	if s.backend != caller.BaseURL.String() { // Another backend has limits and a clock of its own.
 		s.backend = caller.BaseURL.String()
-		caller.Gates, caller.Clock = new(call.Gates), new(call.Clock)
+		caller.Gates, caller.Clock, s.workspacesRead = new(call.Gates), new(call.Clock), new(sync.Map)
 	}
 	if s.ungated {
 		caller.Gates = nil
@@ -147,6 +151,7 @@ func (s *settings) build(op string, opts []Option) (*Client, error) {
 	c := connection{func() *settings { return s }}
 	return &Client{
 		Organization: &OrganizationService{Users: &UsersService{c}, connection: c},
+		Workspaces:   &WorkspacesService{c},
 		connection:   c,
 	}, nil
 }

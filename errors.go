@@ -174,7 +174,9 @@ func failure(op *call.Op, expects, id string, o *call.Outcome) *Error {
 	if r := o.Response; r != nil {
 		e.StatusCode, e.Message, e.Code, e.Header, e.Body = r.Status, r.Message, r.Code, r.Header, r.Body
 		e.RequestID, e.envelope = call.RequestID(r.Header), r.Envelope
-		if kind := kindOf(op, expects, r); !e.OutcomeUnknown || !isDecision(kind) {
+		kind := kindOf(op, expects, r)
+		unwritten := slices.ContainsFunc(o.Reasons, func(r call.Reason) bool { return r.Why == call.WriteFailed })
+		if !unwritten && (!e.OutcomeUnknown || !isDecision(kind)) {
 			causes = append(causes, kind)
 		}
 	}
@@ -248,6 +250,8 @@ func reason(r call.Reason) error {
 			return e
 		}
 		return newOpaque(r.Text, r.Err)
+	case call.WriteFailed:
+		return newOpaque("the response could not be written: "+r.Text, r.Err)
 	case call.RateLimited, call.WaitTooLong:
 	}
 	return errors.New(r.Text)

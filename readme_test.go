@@ -149,7 +149,7 @@ func TestOperatingPage(t *testing.T) {
 	assert.Equal(t, logged, listed)
 	assert.Equal(t, len(listed), strings.Count(options, `"flashback: `))
 	noOutage := []string{
-		"ErrBadRequest", "ErrSelfDeletion", "ErrRoleCombination", "ErrNoFields", "ErrInvalidArgument", "ErrNotSent",
+		"ErrBadRequest", "ErrSelfDeletion", "ErrRoleCombination", "ErrNoFields", "ErrWorkspaceNotEmpty", "ErrTargetUserNotFound", "ErrInvalidArgument", "ErrNotSent",
 	}
 	for _, name := range kindsOfErrors(t) {
 		if !slices.Contains(noOutage, name) {

@@ -109,9 +109,12 @@ func (s *UsersService) Get(ctx context.Context, userID string) (*User, error) {
 	return do(ctx, s, &getUser, args[User]{id: userID})
 }
 
-// Create creates a user in the caller's organization. An e-mail address and, with
-// [AuthLocal], a password are required. If the response has no user, the result is what was
-// asked for, with an empty ID.
+// Create creates a user in the caller's organization, and invites the user by e-mail unless
+// SendInvite is false: [UsersService.ResendInvitation] sends a second mail. An e-mail address
+// and, with [AuthLocal], which an empty AuthMethod stands for, a password are required.
+//
+// If the response has no user, Create reads the list of users, as another call. If that shows
+// no user with this address, or fails, the result is what was asked for, with an empty ID.
 //
 // After an ambiguous attempt, Create reads the list of users. A user with this address, these
 // names and this role is the result. If nobody has the address, Create is retried. Otherwise
@@ -124,7 +127,7 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 	case password == "" && strings.EqualFold(string(cmp.Or(user.AuthMethod, AuthLocal)), string(AuthLocal)):
 		return nil, invalid(createUser.op.Name, "", errors.New("the password is empty; use NewSecret, or an AuthMethod that needs none"))
 	}
-	return do(ctx, s, &createUser, args[User]{
+	created, err := do(ctx, s, &createUser, args[User]{
 		body: struct {
 			NewUser
 
@@ -133,6 +136,25 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 		password: password,
 		wanted:   &User{Email: user.Email, Name: user.FirstName, LastName: user.LastName, OrgRole: clone(user.OrgRole)},
 	})
+	if err != nil || created.ID != "" {
+		return created, err
+	}
+	return s.fromList(ctx, created), nil
+}
+
+// fromList returns the user whom a create has made, from the list of users, or created if the
+// user is not there.
+func (s *UsersService) fromList(ctx context.Context, created *User) *User {
+	list, _ := s.List(WithResponse(ctx, nil)) // The caller's Response is that of the create.
+	if list == nil {
+		return created
+	}
+	for i, user := range list.Users {
+		if sameEmail(user.Email, created.Email) && !user.Deleted() {
+			return &list.Users[i]
+		}
+	}
+	return created
 }
 
 // Update changes a user. At least one field is required. Update is retried after an ambiguous

@@ -48,7 +48,8 @@ type method struct {
 	id   string
 }
 
-var methods = []method{
+// userMethods are the calls on users and their organization.
+var userMethods = []method{
 	{"list", func(ctx context.Context, c *flashback.Client) (any, error) {
 		return c.Organization.Users.List(ctx)
 	}, "GET", "/organization/users", "", "organization.users.list", ""},
@@ -103,12 +104,12 @@ func methodOf(t *testing.T, name string) method {
 // good is a body with which the call succeeds.
 func (m *method) good() string {
 	switch m.name {
-	case "list":
-		return `{"success":true,"data":[],"total":0}`
+	case "list", "list the workspaces":
+		return `{"success":true,"data":[],"total":0,"workspaces":[]}`
 	case "get the organization", "update the organization":
 		return `{"success":true,"data":{"id":"o/1"}}`
 	}
-	return `{"success":true,"data":{"id":"a/b"}}`
+	return `{"success":true,"data":{"id":"a/b","userId":"a/b"},"workspace":{"id":"w/1"}}`
 }
 
 // reads tells whether the call changes nothing.
@@ -311,8 +312,8 @@ func TestARefusalIsToldByItsStatus(t *testing.T) {
 				{200, `{"success":false,"message":"No","id":"a/b","data":{"id":"a/b"}}`, []string{"ErrUnexpectedResponse"}},
 			} {
 				responses := []httpmock.Responder{says(tt.status, tt.body)}
-				if m.verb == http.MethodDelete && (tt.status == 400 || tt.status == 404 || tt.status == 409 || tt.status == 410) {
-					responses = append(responses, says(200, janeJSON)) // the read-back
+				if strings.HasPrefix(m.name, "delete") && (tt.status == 400 || tt.status == 404 || tt.status == 409 || tt.status == 410) {
+					responses = append(responses, says(200, janeAndTeam)) // the read-back
 				}
 				w := newWire(t, responses...)
 				got, err := m.call(t.Context(), w.client())
@@ -335,7 +336,7 @@ func TestADocumentedMessageIsThatOfItsOwnCall(t *testing.T) {
 	}
 	for message, call := range own {
 		for _, m := range methods {
-			w := newWire(t, says(400, fmt.Sprintf(`{"success":false,"message":%q}`, message)), says(200, janeJSON))
+			w := newWire(t, says(400, fmt.Sprintf(`{"success":false,"message":%q}`, message)), says(200, janeAndTeam))
 			_, err := m.call(t.Context(), w.client())
 			if m.name == call {
 				assert.Len(t, kinds(err), 2, "%s: %s", m.name, message)
@@ -367,14 +368,14 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"200 with nothing", says(200, ""), true},
 	} {
 		for _, m := range methods {
-			readsBack := m.name == "delete" || strings.HasPrefix(m.name, "create")
+			readsBack := strings.HasPrefix(m.name, "delete") || strings.HasPrefix(m.name, "create") || strings.HasSuffix(m.name, "a user") || m.name == "set an access"
 			if tt.ambiguous && readsBack {
 				continue
 			}
 			t.Run(tt.name+", "+m.name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					if tt.ambiguous && m.name == "resend the invitation" {
+					if tt.ambiguous && (m.name == "resend the invitation" || m.name == "a new workspace") {
 						w := newWire(t, tt.before)
 						got, err := m.call(t.Context(), w.client())
 						assert.Nil(t, got)
@@ -411,9 +412,13 @@ func TestAResponseThatLeavesItOpenIsNotRepeated(t *testing.T) {
 func TestNoContentIsASuccessOfWhatReadsNothing(t *testing.T) {
 	t.Parallel()
 	for _, m := range methods {
-		w := newWire(t, says(204, ""))
+		responses := []httpmock.Responder{says(204, "")}
+		if strings.HasPrefix(m.name, "create") {
+			responses = append(responses, says(403, noWay)) // to the list
+		}
+		w := newWire(t, responses...)
 		got, err := m.call(t.Context(), w.client())
-		assert.Len(t, w.sent(), 1)
+		assert.Len(t, w.sent(), len(responses))
 		if m.reads() {
 			require.ErrorIs(t, err, flashback.ErrUnexpectedResponse, m.name)
 			require.NotErrorIs(t, err, flashback.ErrOutcomeUnknown)
@@ -502,7 +507,11 @@ func TestAChangeWithoutDataReturnsWhatWasAskedFor(t *testing.T) {
 			if m.reads() {
 				continue
 			}
-			got, err := m.call(t.Context(), newWire(t, says(200, body)).client())
+			responses := []httpmock.Responder{says(200, body)}
+			if strings.HasPrefix(m.name, "create") {
+				responses = append(responses, says(403, noWay)) // to the list
+			}
+			got, err := m.call(t.Context(), newWire(t, responses...).client())
 			require.NoError(t, err, m.name)
 			if want, ok := asked[m.name]; ok {
 				assert.Equal(t, want, got, "%s %s", m.name, body)
@@ -528,6 +537,30 @@ func TestAChangeWithoutDataReturnsWhatWasAskedFor(t *testing.T) {
 	created, err := w.client().Organization.Users.Create(t.Context(), newUser)
 	require.NoError(t, err)
 	assert.Equal(t, "u-9", created.ID)
+}
+
+func TestACreateIsCompletedFromTheList(t *testing.T) {
+	t.Parallel()
+	list := func(users string) httpmock.Responder { return says(200, `{"success":true,"data":[`+users+`]}`) }
+	const old = `{"id":"u-0","email":"jane@example.com","deletedAt":"2026-01-02T03:04:05Z"},{"id":"u-1","email":"joe@example.com"}`
+	asked := flashback.User{Email: "jane@example.com", Name: "Jane", LastName: "Doe"}
+	for name, tt := range map[string]struct {
+		list httpmock.Responder
+		want flashback.User
+	}{
+		"the user is there":     {list(old + "," + janeJSON), jane},
+		"nobody is":             {list(old), asked},
+		"it can't be read":      {says(403, noWay), asked},
+		"it is not a list":      {says(200, `{"success":true}`), asked},
+		"the token has expired": {says(401, ""), asked},
+	} {
+		w := newWire(t, says(201, `{"success":true,"message":"User created successfully."}`, "X-Request-Id", "r-1"), tt.list)
+		var response flashback.Response
+		got, err := w.client().Organization.Users.Create(flashback.WithResponse(t.Context(), &response), newUser)
+		require.NoError(t, err, name)
+		assert.Equal(t, &tt.want, got, name)
+		assert.Equal(t, "r-1", response.RequestID, "of the create")
+	}
 }
 
 // stamp is a time as the API writes it, that long after the bubble's clock.
@@ -1118,7 +1151,7 @@ func TestTextOfOtherScriptsIsSentAsItIs(t *testing.T) {
 	var body []byte
 	w := newWire(t, func(req *http.Request) (*http.Response, error) {
 		body, _ = io.ReadAll(req.Body)
-		return httpmock.NewStringResponse(201, `{"success":true}`), nil
+		return httpmock.NewStringResponse(201, `{"success":true,"data":{"id":"u"}}`), nil
 	})
 	_, err := w.client().Organization.Users.Create(t.Context(), flashback.NewUser{
 		Email: "e", Password: flashback.NewSecret("pä😀<&>\u2028"), FirstName: "日本", LastName: "O'Neill",

@@ -45,7 +45,9 @@ var errEnded = errors.New("the call has ended")
 // Do makes a call.
 func (client *Client) Do(ctx context.Context, op *Op, in Input) *Outcome {
 	c := newCall(client, ctx, op, in)
-	c.hidden().AddPassword(in.Password)
+	for _, secret := range in.Secrets {
+		c.hidden().AddPassword(secret)
+	}
 	c.hideTokens()
 	c.run()
 	return c.finish()
@@ -54,13 +56,15 @@ func (client *Client) Do(ctx context.Context, op *Op, in Input) *Outcome {
 func newCall(client *Client, ctx context.Context, op *Op, in Input) *call {
 	return &call{
 		client: client, ctx: ctx, op: op, in: in,
-		turn: turn{gate: client.gate(op)}, state: verdict.New(op.Rule), outcome: Outcome{Begun: time.Now()},
+		state: verdict.New(op.Rule), outcome: Outcome{Begun: time.Now()},
 	}
 }
 
 // run makes the attempts. go-retryablehttp loops: for each attempt it calls RoundTrip, which
 // begins with the wait that was decided, and then decide.
 func (c *call) run() {
+	c.turn.gate = c.client.Gates.enter(c.op.Name)
+	defer c.client.Gates.leave(c.op.Name)
 	if c.outcome.Invalid = c.buildRequest(); c.outcome.Invalid != nil {
 		return
 	}
@@ -178,17 +182,20 @@ func (c *call) record(r attempt.Result, sentAt time.Time) {
 	o.Failure, o.RetryAfter = r.Err, 0
 	o.Sent = o.Sent || r.Sent
 	if r.Response != nil {
-		if c.op.Rule.Retry != verdict.Safe {
-			c.client.Clock.observe(shown(r.Response.Header, sentAt, r.At))
-		}
 		c.redactCookies(r.Response.Cookies())
 		o.Response = &Response{Status: r.Response.StatusCode, Header: r.Response.Header, Body: r.Body, Cut: r.Err != nil, SentAt: sentAt, At: r.At}
 		o.RetryAfter = retryAfter(r.Response.Header)
+		if c.op.Rule.Retry != verdict.Safe {
+			c.client.Clock.observe(o.Response.shown())
+		}
 	}
 	var a verdict.Attempt
 	switch {
 	case r.Err == nil:
 		a = o.Response.classify(c.op, &c.in).Attempt()
+		if unwritten, ok := errors.AsType[WriteError](o.Response.ReadErr); ok {
+			c.end(c.opaque(WriteFailed, unwritten.Err))
+		}
 	case r.TooLarge:
 		a = verdict.TooLarge
 	case r.Response != nil && isRefusal(r.Response.StatusCode): // Its body is cut, or can't be decoded.
@@ -310,7 +317,8 @@ func (c *call) finish() *Outcome {
 	case verdict.Success, verdict.Recovered:
 		r.Message = redactTruncate(c.hidden(), r.Message, maxKept)
 		if c.in.KeepHeader {
-			r.Header = c.hidden().Header(r.Header)
+			// Values of the query may be ordinary words, and a link to the next page must work.
+			r.Header = c.hidden().WithoutQuery().Header(r.Header)
 		}
 	case verdict.Failure, verdict.Unknown:
 		if r != nil {
@@ -320,7 +328,7 @@ func (c *call) finish() *Outcome {
 			c.end(c.opaque(NetworkFailed, o.Failure))
 		}
 		if o.Attempts > 0 {
-			o.URL = withoutQueryValues(c.request.URL)
+			o.URL = c.hidden().WithoutQuery().Text(withoutQueryValues(c.request.URL))
 		}
 	}
 	c.logOutcome()

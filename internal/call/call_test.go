@@ -160,7 +160,7 @@ func TestWhatAReadBackToldIsTold(t *testing.T) {
 				op := newReadBack(verdict.NotIdempotent, verdict.WhenAmbiguous, tt.found)
 				c, _ := newClient(answers(tt.read, lost))
 				c.Token = func(context.Context) (string, error) { return token, nil }
-				got := op.do(t.Context(), c, call.Input{Password: password})
+				got := op.do(t.Context(), c, call.Input{Secrets: []string{password}})
 				assert.Equal(t, verdict.Unknown, got.Verdict)
 				require.Len(t, got.ReadBacks, 1)
 				assert.Contains(t, got.ReadBacks[0], tt.want)

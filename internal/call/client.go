@@ -30,20 +30,53 @@ type Client struct {
 	Log        *slog.Logger // nil for none
 }
 
-// Gates are the gates of the operations.
-type Gates struct{ byName sync.Map }
+// Gates are the gates of the operations that have calls, and of those whose last responses
+// matter to the next call.
+type Gates struct {
+	mu     sync.Mutex
+	byName map[string]*sharedGate
+}
 
-// gate returns the gate of an operation, or nil if the client has none.
-func (client *Client) gate(op *Op) *throttle.Gate {
-	if client.Gates == nil {
+type sharedGate struct {
+	throttle.Gate
+
+	calls int // that use it
+}
+
+// enter returns the gate of an operation for one call, or nil if there are no gates.
+func (g *Gates) enter(op string) *throttle.Gate {
+	if g == nil {
 		return nil
 	}
-	found, ok := client.Gates.byName.Load(op.Name)
-	if !ok {
-		found, _ = client.Gates.byName.LoadOrStore(op.Name, new(throttle.Gate))
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gate := g.byName[op]
+	if gate == nil {
+		gate = new(sharedGate)
+		if g.byName == nil {
+			g.byName = map[string]*sharedGate{}
+		}
+		g.byName[op] = gate
 	}
-	gate, _ := found.(*throttle.Gate) // The map holds nothing else.
-	return gate
+	gate.calls++
+	return &gate.Gate
+}
+
+// idleGates is how many gates are kept that no call uses and that are like new.
+const idleGates = 64
+
+// leave ends a call. Of the gates that no call uses, and of which a new one would do the
+// same, some are kept: an operation whose name is used once costs no memory for long.
+func (g *Gates) leave(op string) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gate := g.byName[op]
+	if gate.calls--; gate.calls == 0 && len(g.byName) > idleGates && gate.IsLikeNew() {
+		delete(g.byName, op)
+	}
 }
 
 // Attempt is one HTTP request of a call.

@@ -1,9 +1,7 @@
 package call
 
 import (
-	"net/http"
 	"sync"
-	"time"
 
 	"github.com/flashbacknetwork/flashback-go/internal/serverclock"
 )
@@ -28,7 +26,7 @@ func (c *Clock) with(r serverclock.Response) serverclock.Clock {
 	return c.known.Observe(r)
 }
 
-// shown returns what a response shows of the server's clock.
-func shown(h http.Header, sent, came time.Time) serverclock.Response {
-	return serverclock.Response{Sent: sent, Came: came, Date: h.Values("Date"), Age: h.Values("Age")}
+// shown returns what the response shows of the server's clock.
+func (r *Response) shown() serverclock.Response {
+	return serverclock.Response{Sent: r.SentAt, Came: r.At, Date: r.Header.Values("Date"), Age: r.Header.Values("Age")}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -42,12 +43,19 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 	if op.Method == http.MethodHead { // whose response has no body
 		return verdict.Response{Status: r.Status, Body: verdict.Envelope}
 	}
-	r.Body = bytes.TrimPrefix(r.Body, bom)
-	if !json.Valid(r.Body) {
+	text := bytes.TrimPrefix(r.Body, bom)
+	if op.Body != AnyBody {
+		r.Body = text
+	}
+	if !json.Valid(text) {
 		r.ReadErr = errNoJSON
+		if r.maySucceed() && (op.Body == AnyBody || op.Body == NoPage && !r.isPage()) {
+			r.ReadErr = in.Read(r)
+			facts.Body, facts.Incomplete = verdict.Envelope, r.ReadErr != nil
+		}
 		return facts
 	}
-	e := envelopeOf(r.Body)
+	e := envelopeOf(text)
 	refusal := r.Status >= http.StatusBadRequest
 	r.Message, r.Code, r.SuccessFalse = e.message, e.code, e.successFalse
 	r.Envelope = e.isBool || e.hasMessage
@@ -55,9 +63,11 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 		r.Message = e.err
 		r.Envelope = e.isBool || e.hasErr || e.code != ""
 	}
-	if !refusal && !e.successFalse && in.Read != nil {
+	if r.maySucceed() && !e.successFalse && !e.notBool && in.Read != nil {
 		r.ReadErr = in.Read(r)
 		_, mismatch := errors.AsType[MismatchError](r.ReadErr)
+		_, unwritten := errors.AsType[WriteError](r.ReadErr)
+		mismatch = mismatch || unwritten
 		facts.Incomplete = op.Required && r.ReadErr != nil || mismatch
 		facts.Stale = errors.Is(r.ReadErr, errStale)
 		r.Envelope = r.Envelope || r.ReadErr == nil || mismatch || facts.Stale
@@ -76,6 +86,22 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 	facts.Documented = r.Documented != nil
 	facts.AlreadySo = r.Documented != nil && r.Documented.AlreadySo
 	return facts
+}
+
+// maySucceed tells whether the response is a success if its body is.
+func (r *Response) maySucceed() bool {
+	return r.Status >= 200 && r.Status < 300 && r.Status != http.StatusAccepted
+}
+
+// isPage tells whether the body is an HTML page.
+func (r *Response) isPage() bool {
+	for _, contentType := range []string{r.Header.Get("Content-Type"), http.DetectContentType(r.Body)} {
+		switch kind, _, _ := mime.ParseMediaType(contentType); kind {
+		case "text/html", "application/xhtml+xml":
+			return true
+		}
+	}
+	return false
 }
 
 const maxKept = 64 << 10 // bytes of a body, a message or an error's text

@@ -53,6 +53,7 @@ const (
 	RateLimited              // the operation's gate is closed for load, for longer than the call waits
 	OutageLasts              // each request of the operation fails, for longer than the call waits; Err is the network's
 	NoToken                  // the source of tokens failed
+	WriteFailed              // the caller's writer did not take the body of a success
 )
 
 // Reason is why a call ended, beyond its last response.

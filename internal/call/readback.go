@@ -28,9 +28,7 @@ func (c *call) readBack() error {
 	read.run()
 	found := &read.outcome
 	if read.state.Verdict() != verdict.Success {
-		if reading = verdict.Inconclusive; c.outcome.notFound() && found.notFound() {
-			reading = verdict.Absent
-		}
+		reading = c.judgeNotFound(read, how.NotFound)
 	}
 	c.state = c.state.AfterReadBack(reading)
 	c.outcome.Attempts += found.Attempts
@@ -61,9 +59,24 @@ func (c *call) mayRetryAfter(readBack *Outcome) bool {
 	return c.decision.Retry && c.state.Next() == verdict.AttemptAgain && !readBack.skipsReadBack()
 }
 
+// judgeNotFound returns what a read-back without a success says about the attempts of c.
+// documented is what a documented 404 says.
+func (c *call) judgeNotFound(read *call, documented verdict.Reading) verdict.Reading {
+	found := &read.outcome
+	switch {
+	case !found.notFound():
+		return verdict.Inconclusive
+	case documented != verdict.Unread && found.Response.Documented != nil && !found.Response.shown().MayPredate(c.outcome.Begun):
+		return documented
+	case c.outcome.notFound():
+		return verdict.Absent
+	}
+	return verdict.Inconclusive
+}
+
 // judge returns what a response to a read-back says about the attempts of c.
 func (c *call) judge(finding Finding, r *Response) (verdict.Reading, error) {
-	response := shown(r.Header, r.SentAt, r.At)
+	response := r.shown()
 	if finding.Reading == verdict.Done && !finding.Since.IsZero() {
 		switch c.client.Clock.with(response).Judge(finding.Since, c.outcome.Begun, r.At) {
 		case serverclock.Since:

@@ -40,6 +40,7 @@ type secret struct {
 	text  string
 	keeps string   // of its beginning: what stays in front of the Mark
 	shows int      // bytes of its beginning that a cut text may show
+	query bool     // it is a value of the query, or the whole of it
 	forms []string // the ways to write it; nil until they are needed
 }
 
@@ -62,9 +63,30 @@ func (s *Secrets) AddPassword(text string) {
 	}
 }
 
+// AddQuery adds a value of the query, or the whole of it; "" is none.
+func (s *Secrets) AddQuery(text string) {
+	if text != "" {
+		s.add(secret{text: text, shows: showsOfToken, query: true})
+	}
+}
+
+// WithoutQuery returns the secrets that are not of the query.
+func (s *Secrets) WithoutQuery() *Secrets {
+	if !slices.ContainsFunc(s.list, func(one secret) bool { return one.query }) {
+		return s
+	}
+	others := new(Secrets)
+	for _, one := range s.list {
+		if !one.query {
+			others.list = append(others.list, one)
+		}
+	}
+	return others
+}
+
 func (s *Secrets) add(added secret) {
 	for _, one := range s.list {
-		if one.text == added.text && one.shows == added.shows {
+		if one.text == added.text && one.shows == added.shows && one.query == added.query {
 			return
 		}
 	}

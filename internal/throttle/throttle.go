@@ -255,6 +255,14 @@ func (g *Gate) canceled(err error) error {
 	return &ClosedError{State: g.law.state, Since: g.look().Sub(g.law.since), Cause: g.cause, Err: err}
 }
 
+// IsLikeNew tells whether a new gate would do the same: this one is open, and remembers neither a failure nor a limit.
+func (g *Gate) IsLikeNew() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h := &g.law.history
+	return g.law.state == Open && g.law.cubic.rate == 0 && h.failures == 0 && !h.errorIsLoad
+}
+
 // look is the time. One that goes back is another clock's, as in a test with fake time: what was learned is void.
 func (g *Gate) look() time.Time {
 	now := time.Now()
