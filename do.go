@@ -153,7 +153,7 @@ func decode(body []byte, into any) error {
 
 // isNil tells whether value is nil, or a nil of its type.
 func isNil(value any) bool {
-	switch v := reflect.ValueOf(value); v.Kind() {
+	switch v := reflect.ValueOf(value); v.Kind() { //nolint:exhaustive // No other can be nil.
 	case reflect.Invalid:
 		return true
 	case reflect.Chan, reflect.Func, reflect.Map, reflect.Pointer, reflect.Slice:

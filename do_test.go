@@ -625,6 +625,8 @@ func TestTheErrorOfABodyThatDoesNotFitIsWhole(t *testing.T) {
 }
 
 // 100,000 paths, each of which is a name of its own, leave no gate behind.
+//
+//nolint:paralleltest // It reads the heap of the whole process.
 func TestANameThatIsUsedOnceCostsNoMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a second")
@@ -635,8 +637,7 @@ func TestANameThatIsUsedOnceCostsNoMemory(t *testing.T) {
 	require.NoError(t, err)
 	inUse := func() uint64 {
 		var stats runtime.MemStats
-		runtime.GC()
-		runtime.GC()
+		runtime.GC() //nolint:revive // It is the subject.
 		runtime.ReadMemStats(&stats)
 		return stats.HeapAlloc
 	}

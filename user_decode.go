@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -180,10 +181,8 @@ func readList(r *call.Response) (*UserList, error) {
 // morePages returns the sign in a header that there is more than a list of n elements, or "".
 // None of these is documented; they are what paginated APIs have.
 func morePages(h http.Header, n int) string {
-	for _, link := range h.Values("Link") {
-		if nextPage.MatchString(link) {
-			return "its Link has a next page"
-		}
+	if slices.ContainsFunc(h.Values("Link"), nextPage.MatchString) {
+		return "its Link has a next page"
 	}
 	if total := h.Get("X-Total-Count"); total != "" {
 		if count, err := strconv.ParseUint(strings.TrimSpace(total), 10, 31); err != nil || int(count) > n {

@@ -23,7 +23,6 @@ import (
 	"github.com/flashbacknetwork/flashback-go/tokenfile"
 )
 
-
 const modelURL = "https://backend.flashback.test"
 
 // user is a program that uses the session, in one process.

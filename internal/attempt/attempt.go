@@ -83,10 +83,10 @@ func (s *Sender) Do(ctx context.Context, req *http.Request, maxBody int64, once,
 	}
 	result.Repeated = t.repeated.Load()
 	if result.Err != nil {
-		switch context.Cause(ctx) { //nolint:errorlint // These are the attempt's own, and not wrapped.
-		case errTimeout:
+		switch cause := context.Cause(ctx); {
+		case errors.Is(cause, errTimeout):
 			result.Err = TimeoutError{s.Timeout}
-		case errSentTwice:
+		case errors.Is(cause, errSentTwice):
 			result.Err = errSentTwice
 		}
 	}

@@ -44,7 +44,7 @@ var errEnded = errors.New("the call has ended")
 
 // Do makes a call.
 func (client *Client) Do(ctx context.Context, op *Op, in Input) *Outcome {
-	c := newCall(client, ctx, op, in)
+	c := newCall(ctx, client, op, in)
 	for _, secret := range in.Secrets {
 		c.hidden().AddPassword(secret)
 	}
@@ -53,7 +53,7 @@ func (client *Client) Do(ctx context.Context, op *Op, in Input) *Outcome {
 	return c.finish()
 }
 
-func newCall(client *Client, ctx context.Context, op *Op, in Input) *call {
+func newCall(ctx context.Context, client *Client, op *Op, in Input) *call {
 	return &call{
 		client: client, ctx: ctx, op: op, in: in,
 		state: verdict.New(op.Rule), outcome: Outcome{Begun: time.Now()},
@@ -76,7 +76,7 @@ func (c *call) run() {
 	}
 	_, _ = loop.Do(&c.request) //nolint:bodyclose // RoundTrip has read and closed it. The call knows more than Do returns.
 	if c.decision.Retry {
-		c.end(c.contextEnded()) // before the next attempt began
+		c.addReason(c.contextEnded()) // before the next attempt began
 	}
 	if c.state.Next() == verdict.ReadBack && !c.outcome.skipsReadBack() {
 		_ = c.readBack() // There is no attempt after it that its error could keep from being made.
@@ -194,7 +194,7 @@ func (c *call) record(r attempt.Result, sentAt time.Time) {
 	case r.Err == nil:
 		a = o.Response.classify(c.op, &c.in).Attempt()
 		if unwritten, ok := errors.AsType[WriteError](o.Response.ReadErr); ok {
-			c.end(c.opaque(WriteFailed, unwritten.Err))
+			c.addReason(c.opaque(WriteFailed, unwritten.Err))
 		}
 	case r.TooLarge:
 		a = verdict.TooLarge
@@ -225,15 +225,15 @@ func (c *call) decide(_ context.Context, _ *http.Response, err error) (bool, err
 	c.decision = retry.Decide(c.client.Retry, c.facts(), rand.Float64()) //nolint:gosec // Jitter needs no secrecy.
 	switch c.decision.Stop {
 	case retry.ContextEnded:
-		c.end(c.contextEnded())
+		c.addReason(c.contextEnded())
 	case retry.RetryAfterTooLong:
-		c.end(c.retryAfterTooLong())
+		c.addReason(c.retryAfterTooLong())
 	case retry.DeadlineTooNear:
-		c.end(deadlineTooNear(c.decision.Wait))
+		c.addReason(deadlineTooNear(c.decision.Wait))
 	case retry.Settled:
 	}
 	if c.decision.NewToken && !c.decision.Retry {
-		c.reportRefusedToken()
+		c.reportRefusedToken() //nolint:contextcheck // The call has it.
 	}
 	if c.decision.Retry {
 		// Each attempt has a header of its own: net/http may still read that of an attempt that
@@ -302,9 +302,12 @@ func (c *call) redactCookies(cookies []*http.Cookie) {
 	}
 }
 
-// end adds a reason why the call ends.
+// addReason adds a reason why the call ends.
+func (c *call) addReason(r Reason) { c.outcome.Reasons = append(c.outcome.Reasons, r) }
+
+// end adds a reason why the call ends, and returns the error that ends it.
 func (c *call) end(r Reason) error {
-	c.outcome.Reasons = append(c.outcome.Reasons, r)
+	c.addReason(r)
 	return errEnded
 }
 
@@ -325,7 +328,7 @@ func (c *call) finish() *Outcome {
 			r.redact(c.op, c.hidden())
 		}
 		if o.Failure != nil && !c.isContextError(o.Failure) {
-			c.end(c.opaque(NetworkFailed, o.Failure))
+			c.addReason(c.opaque(NetworkFailed, o.Failure))
 		}
 		if o.Attempts > 0 {
 			o.URL = c.hidden().WithoutQuery().Text(withoutQueryValues(c.request.URL))

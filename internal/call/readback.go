@@ -17,7 +17,7 @@ var errStale = errors.New("a response that may be older than the call, by its Ag
 // makes no other attempt.
 func (c *call) readBack() error {
 	how, reading := c.in.ReadBacker.ReadBack(), verdict.Inconclusive
-	read := newCall(c.client, c.ctx, how.Op, Input{ID: c.in.ID, Path: how.Path, Read: func(r *Response) error {
+	read := newCall(c.ctx, c.client, how.Op, Input{ID: c.in.ID, Path: how.Path, Read: func(r *Response) error {
 		finding, err := how.Read(r)
 		if err == nil {
 			reading, err = c.judge(finding, r)
@@ -41,7 +41,7 @@ func (c *call) readBack() error {
 	case reading == verdict.Inconclusive && !c.mayRetryAfter(found):
 		for _, reason := range found.Reasons {
 			if reason.Why != RateLimited && reason.Why != OutageLasts { // These are about reads, and not about the call.
-				c.end(reason)
+				c.addReason(reason)
 			}
 		}
 		c.outcome.RetryAfter = max(c.outcome.RetryAfter, found.RetryAfter)

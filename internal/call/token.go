@@ -34,7 +34,7 @@ func (c *call) getToken(ctx context.Context) error {
 	token, err := c.client.Token(ctx)
 	if err != nil {
 		if c.ctx.Err() != nil {
-			c.end(c.contextEnded()) // The source's error need not say so.
+			c.addReason(c.contextEnded()) // The source's error need not say so.
 		}
 		return c.end(c.opaque(NoToken, attempt.NonNil(err)))
 	}

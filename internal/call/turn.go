@@ -35,12 +35,12 @@ func (c *call) awaitTurn() (err error) {
 	if !ok || errors.Is(err, context.Canceled) {
 		return c.end(c.contextEnded())
 	}
-	c.end(c.gateClosed(closed))
+	c.addReason(c.gateClosed(closed))
 	switch {
 	case closed.Err != nil:
-		c.end(c.contextEnded())
+		c.addReason(c.contextEnded())
 	case closed.Deadline:
-		c.end(deadlineTooNear(closed.For))
+		c.addReason(deadlineTooNear(closed.For))
 	}
 	c.outcome.RetryAfter = max(c.outcome.RetryAfter, closed.Asked)
 	return errEnded

@@ -53,7 +53,7 @@ func inJSON(text string, escapeHTML bool) string {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(escapeHTML)
-	_ = encoder.Encode(text) // A string can always be encoded.
+	_ = encoder.Encode(text) //nolint:errchkjson // A string can always be encoded.
 	return strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(out.String(), `"`), "\n"), `"`)
 }
 
@@ -177,15 +177,15 @@ func byCode(text string) (r rune, n int) {
 	if len(text) < 2 || text[0] != '\\' {
 		return 0, 0
 	}
-	digits, end := 0, 0
+	digits := 0
 	switch text[1] {
 	case 'x':
 		digits = 2
 	case 'u':
 		digits = 4
-		if end = strings.IndexByte(text[:min(len(text), 20)], '}'); end > 3 && text[2] == '{' {
+		if end := strings.IndexByte(text[:min(len(text), 20)], '}'); end > 3 && text[2] == '{' {
 			code, err := strconv.ParseUint(text[3:end], 16, 32)
-			return rune(min(code, unicode.MaxRune+1)), (end + 1) * valid(err) //nolint:gosec // It is small.
+			return rune(min(code, unicode.MaxRune+1)), (end + 1) * valid(err)
 		}
 	case 'U':
 		digits = 8
@@ -194,7 +194,7 @@ func byCode(text string) (r rune, n int) {
 		return 0, 0
 	}
 	code, err := strconv.ParseUint(text[2:2+digits], 16, 32)
-	return rune(min(code, unicode.MaxRune+1)), (2 + digits) * valid(err) //nolint:gosec // It is small.
+	return rune(min(code, unicode.MaxRune+1)), (2 + digits) * valid(err)
 }
 
 func valid(err error) int {

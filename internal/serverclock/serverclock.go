@@ -180,7 +180,7 @@ func (c Clock) Judge(date, began, came time.Time) When {
 		if c.odd {
 			return Inconclusive
 		}
-		c.newest = span{at: came, earliest: came, latest: came}
+		return Clock{newest: span{at: came, earliest: came, latest: came}}.Judge(date, began, came)
 	}
 	begin := c.at(began)
 	switch {
