@@ -311,6 +311,9 @@ func ofRenewal(err error) error {
 	}
 	failed := *e
 	failed.OutcomeUnknown = false
+	if e.Err == nil { // as for a status that has no kind, such as 418
+		return &failed
+	}
 	failed.Err = &multiError{e.Err.Error(), append(kindsIn(e.Err), newOpaque(e.Err.Error(), e.Err))}
 	return &failed
 }

@@ -150,7 +150,7 @@ func (s *UsersService) fromList(ctx context.Context, created *User) *User {
 		return created
 	}
 	for i, user := range list.Users {
-		if sameEmail(user.Email, created.Email) && !user.Deleted() {
+		if sameEmail(user.Email, created.Email) && user.isLike(created) {
 			return &list.Users[i]
 		}
 	}
