@@ -194,11 +194,6 @@ func morePages(h http.Header, n int) string {
 
 var nextPage = regexp.MustCompile(`(?i);\s*rel\s*=\s*"?[^";,]*\bnext\b`)
 
-// isLike tells whether u has the names and the role of the user who was to be created.
-func (u *User) isLike(wanted *User) bool {
-	return !u.Deleted() && u.Name == wanted.Name && u.LastName == wanted.LastName && u.role() == wanted.role()
-}
-
 // findCreated reads back a create: the user with the e-mail address that was asked for.
 func findCreated(r *call.Response, in *args[User]) (call.Finding, *User, error) {
 	list, err := readList(r)
@@ -214,7 +209,7 @@ func findCreated(r *call.Response, in *args[User]) (call.Finding, *User, error) 
 		}
 		role := string(member(element, "orgRole"))
 		oddRole := u.OrgRole == nil && role != "" && role != "null"
-		if oddRole || !u.isLike(in.wanted) {
+		if oddRole || u.Deleted() || u.Name != in.wanted.Name || u.LastName != in.wanted.LastName || u.role() != in.wanted.role() {
 			return call.Finding{Reading: verdict.Other}, nil, nil
 		}
 		return call.Finding{Reading: verdict.Done}, u, nil

@@ -143,14 +143,15 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 }
 
 // fromList returns the user whom a create has made, from the list of users, or created if the
-// user is not there.
+// list has no user with the address and the names.
 func (s *UsersService) fromList(ctx context.Context, created *User) *User {
 	list, _ := s.List(WithResponse(ctx, nil)) // The caller's Response is that of the create.
 	if list == nil {
 		return created
 	}
 	for i, user := range list.Users {
-		if sameEmail(user.Email, created.Email) && user.isLike(created) {
+		sameNames := user.Name == created.Name && user.LastName == created.LastName
+		if sameEmail(user.Email, created.Email) && sameNames && !user.Deleted() {
 			return &list.Users[i]
 		}
 	}
