@@ -74,6 +74,9 @@
 //	Create                                 documented; its failures are not known
 //	Provider, AuthMethod of NewUser        types
 //	Login, and refreshing                  documented; the failures of a refresh: not known
+//	Workspaces                             documented; Default and DeletedAt: types
+//	Profile, Users.Role                    documented; IsBusiness: types
+//	Users.SetRole                          types; its failures are not known
 //	ResendInvitation, Logout, Verify,      types
 //	MFAType
 //	204, 401, 408, 409, 422, 425, 429,     HTTP
