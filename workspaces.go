@@ -382,10 +382,10 @@ func findAccess(another verdict.Reading) func(*call.Response, *args[Membership])
 	return func(r *call.Response, in *args[Membership]) (call.Finding, *Membership, error) {
 		access, err := accessIn(r.Body, in)
 		reading := another
-		switch {
-		case access == in.wanted.Access:
+		switch access {
+		case in.wanted.Access:
 			reading = verdict.Done
-		case access == "":
+		case "":
 			reading = verdict.NotDone
 		}
 		return call.Finding{Reading: reading}, nil, err

@@ -430,7 +430,7 @@ func sdk(ctx context.Context, r run, n *network) told {
 	}
 	if r.op.before != nil {
 		n.before = true
-		r.op.before(context.Background(), client)
+		r.op.before(context.WithoutCancel(ctx), client)
 		n.before = false
 	}
 	return r.op.call(ctx, client)
