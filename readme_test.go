@@ -69,6 +69,42 @@ func TestVerdictsPage(t *testing.T) {
 	assert.Equal(t, []string{string(out)}, codeBlocks(readFile(t, "docs/verdicts.md"), "text"))
 }
 
+func TestWorkspacesPage(t *testing.T) {
+	t.Parallel()
+	command := exec.CommandContext(t.Context(), "go", "run", "./examples/offboard")
+	command.Env = append(os.Environ(), "FLASHBACK_ACCESS_TOKEN=")
+	out, err := command.Output()
+	require.NoError(t, err)
+	page := readFile(t, "docs/workspaces.md")
+	assert.Equal(t, []string{string(out)}, codeBlocks(page, "text"))
+	blocks := codeBlocks(page, "go")
+	require.Len(t, blocks, 2)
+	newUserModule(t, flashbacktest.New(t)).build(t, `package main
+
+import (
+	"context"
+	"net/url"
+	"os"
+
+	flashback "github.com/flashbacknetwork/flashback-go"
+)
+
+func main() {
+	var (
+		ctx                                = context.Background()
+		client                             *flashback.Client
+		password, pin, workspaceID, repoID string
+	)
+	func() {
+		`+blocks[0]+`
+		_, _ = membership, err
+	}()
+	`+blocks[1]+`
+	_ = err
+}
+`)
+}
+
 func TestErrorsPage(t *testing.T) {
 	t.Parallel()
 	page := readFile(t, "docs/errors.md")

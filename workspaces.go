@@ -382,11 +382,11 @@ func findAccess(another verdict.Reading) func(*call.Response, *args[Membership])
 	return func(r *call.Response, in *args[Membership]) (call.Finding, *Membership, error) {
 		access, err := accessIn(r.Body, in)
 		reading := another
-		switch {
-		case access == in.wanted.Access:
-			reading = verdict.Done
-		case access == "":
+		if access == "" {
 			reading = verdict.NotDone
+		}
+		if access == in.wanted.Access { // which is "" for a removal
+			reading = verdict.Done
 		}
 		return call.Finding{Reading: reading}, nil, err
 	}

@@ -407,6 +407,33 @@ func TestBadInputForWorkspacesIsRefusedAndNothingIsSent(t *testing.T) {
 	assert.Empty(t, w.sent())
 }
 
+func TestADocumentedMessageIsThatOfItsOwnStatus(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string]map[int]string{
+		"User not found or account is not validated": {400: "ErrNotValidated", 404: "", 422: ""},
+		"User not found in workspace":                {400: "", 404: "ErrNotInWorkspace", 422: ""},
+	} {
+		for status, kind := range want {
+			general := map[int]string{400: "ErrBadRequest", 404: "ErrNotFound", 422: "ErrBadRequest"}[status]
+			_, err := newWire(t, says(status, fmt.Sprintf(`{"success":false,"message":%q}`, message))).client().Workspaces.SetAccess(t.Context(), "w/1", "a/b", flashback.AccessRead)
+			if kind == "" {
+				assert.Equal(t, []string{general}, kinds(err), "%d %s", status, message)
+			} else {
+				assert.ElementsMatch(t, []string{general, kind}, kinds(err), "%d %s", status, message)
+			}
+		}
+	}
+}
+
+func TestAListOfWorkspacesMayBeLarge(t *testing.T) {
+	t.Parallel()
+	body := `{"success":true,"workspaces":[` + strings.Repeat(teamJSON+",", 8000) + teamJSON + `]}`
+	require.Greater(t, len(body), 1<<20)
+	list, err := newWire(t, says(200, body)).client().Workspaces.List(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, list, 8001)
+}
+
 // An ID with a placeholder in it is an ID.
 func TestAnIDIsNoPlaceholder(t *testing.T) {
 	t.Parallel()

@@ -96,10 +96,13 @@ type backend struct {
 	trouble
 
 	people  []*person
+	space   *space // nil for none
 	orgName string
 	mails   int // invitations that were sent again
 	created int // users whom requests created
 	applied int // requests of the client that it carried out, but for those that read
+
+	spacesMade int // workspaces that requests created
 }
 
 func newBackend(m manners, t trouble) *backend {
@@ -162,6 +165,12 @@ func (b *backend) route(method, path string, body []byte) reply {
 		}
 	}
 	segments := strings.Split(strings.Trim(path, "/"), "/")
+	switch segments[0] {
+	case "workspace":
+		return b.workspace(method, segments[1:], in)
+	case "user":
+		return b.who(segments[1:], in)
+	}
 	if len(segments) < 2 || segments[0] != "organization" {
 		return reply{status: 404, body: page}
 	}

@@ -103,22 +103,26 @@ func (p *played) judgeSuccess() string {
 //   - If the clock of deletedAt is ahead of that of Date by as much as an old deletion is old, it
 //     has the date of a new one. That does harm only where an old view passes for a new one.
 //   - That a proxy has repeated a delete, the read-back does not show if someone else has
-//     activated the user in between.
+//     activated the user in between. Nor does a refusal show that a proxy has repeated a
+//     change, if someone else has deleted the workspace or removed its user in between.
+//   - That a user is not in a workspace has no date either. A workspace that is not found may be one
+//     that a replica has not got yet.
+//   - A 404 to a removal says that the user is not in the workspace, unless a proxy has repeated it.
 //   - A 404 to a delete and to its read-back says that there is no such user, unless a proxy
 //     has repeated the delete and the backend hides those who are deleted.
 func (p *played) beyondPromise() bool {
 	switch {
-	case p.op == del && p.notFoundTwice():
+	case p.op.deletes && p.notFoundTwice(), p.removedByProxy():
 		return true
 	case p.world == crossed:
-		return p.op == del && slices.ContainsFunc(p.events, func(e event) bool { return e.move.act == repeats })
+		return (p.op.deletes || p.op.ofSpaces()) && slices.ContainsFunc(p.events, func(e event) bool { return e.move.act == repeats })
 	case p.view == truth:
 		return false
 	}
-	if p.op == del {
-		return p.view == ageless || p.trouble.mostAhead() > ages[p.lagged]-2*time.Second
+	if p.op.deletes {
+		return p.view == ageless || p.op == delReadSpace && p.view == replica || p.trouble.mostAhead() > ages[p.lagged]-2*time.Second
 	}
-	return (p.op == activate || p.op == create) && p.view != cache
+	return slices.Contains([]*operation{activate, create, addUser, setAccess, removeUser}, p.op) && p.view != cache
 }
 
 // notFoundTwice tells whether the last delete and its read-back got a 404.
@@ -173,7 +177,7 @@ func (p *played) sawAmbiguous() bool {
 // refusedDelete tells whether a delete was refused, and nothing settled whether a proxy
 // had sent it before: no read-back saw an active user, or one deleted long before.
 func (p *played) refusedDelete() bool {
-	return p.op == del && p.deleteRefused() && (!p.readBack() || p.was && p.start != isDeleted)
+	return p.op.deletes && p.deleteRefused() && (!p.readBack() || p.was && p.start != isDeleted)
 }
 
 func (p *played) deleteRefused() bool {
@@ -205,7 +209,7 @@ func (p *played) justified() bool {
 			p.lacksResult(e):
 			return true
 		case !e.reads && e.move.name == "202" && e.move.timing == before &&
-			(p.op == activate || p.op == del || p.op == create):
+			slices.Contains([]*operation{activate, create, addUser, setAccess, removeUser, del, delSpace, delReadSpace}, p.op):
 			accepted = true
 		case e.move.final:
 			return true
@@ -215,14 +219,16 @@ func (p *played) justified() bool {
 	switch {
 	case p.excused, p.pending:
 		return true
-	case p.op == del && unsure && (p.start == isAbsent || p.manners.hidesDeleted && (applied || p.start == isDeleted)):
+	case p.op.deletes && unsure && (p.start == isAbsent || p.manners.hidesDeleted && (applied && p.op != delReadSpace || p.start == isDeleted)):
 		return true // what the read-back shows tells nothing
-	case accepted && (!applied || p.op == del && p.start != isActive):
+	case accepted && (!applied || p.op.deletes && p.start != isActive):
 		return true // that a delete of such a user did something, nothing tells
 	case p.op == create && unsure && p.start != isFree && p.start != isSame:
 		return true // another user has the address
 	case p.op == create && unsure && (p.trouble.Pages != "" || p.trouble.Normalizes):
 		return true // that the list lacks the address tells nothing
+	case p.op == addUser && unsure && p.start == isInOther:
+		return true // that may have been before
 	case applied:
 		return false
 	}

@@ -83,6 +83,9 @@ type operation struct {
 	asked  func(*backend) bool // things are as asked for
 	reads  bool
 	once   bool // to do it twice does harm, and nothing tells whether it was done
+	// deletes says that a refusal is read back too, by a date.
+	deletes bool
+	before  func(context.Context, *flashback.Client) // what the client has done before the call
 }
 
 const (
@@ -110,8 +113,16 @@ func begin(b *backend, start string) {
 	switch start {
 	case isActive:
 		b.add(user, 0)
+		b.open(0)
 	case isDeleted:
 		b.add(user, ages[isDeleted])
+		b.open(ages[isDeleted])
+	case isIn:
+		b.open(0, member{subject, "WRITE"})
+	case isInOther:
+		b.open(0, member{subject, "READ"})
+	case isOut:
+		b.open(0)
 	case isOldNews:
 		b.add(user, ages[isOldNews])
 	case isSame:
@@ -157,7 +168,7 @@ var (
 		},
 	}
 	del = &operation{
-		name: "delete", starts: []string{isActive, isDeleted, isAbsent}, asked: active(false),
+		name: "delete", starts: []string{isActive, isDeleted, isAbsent}, deletes: true, asked: active(false),
 		call: func(ctx context.Context, c *flashback.Client) told {
 			got, err := c.Organization.Users.Delete(ctx, subject)
 			t := of(err)
@@ -277,7 +288,9 @@ var (
 		name: "do not idempotent", starts: []string{isActive, isAbsent}, asked: visited(1), once: true,
 		call: do(flashback.Request{Method: http.MethodPost, Path: visits, Retry: flashback.RetryNotIdempotent}, 1, 2),
 	}
-	operations = []*operation{activate, create, del, get, getOrg, list, resend, update, updateOrg, doSafe, doIdempotent, doNotIdempotent}
+	operations = append([]*operation{
+		activate, create, del, get, getOrg, list, resend, update, updateOrg, doSafe, doIdempotent, doNotIdempotent,
+	}, spaceOperations...)
 )
 
 const visits = "/organization/users/{id}/visits"
@@ -414,6 +427,11 @@ func sdk(ctx context.Context, r run, n *network) told {
 	client, err := flashback.NewClient(token, opts...)
 	if err != nil {
 		return told{err: err, wrong: "no client"}
+	}
+	if r.op.before != nil {
+		n.before = true
+		r.op.before(context.WithoutCancel(ctx), client)
+		n.before = false
 	}
 	return r.op.call(ctx, client)
 }
@@ -654,7 +672,7 @@ func TestWorlds(t *testing.T) {
 // explore plays the schedules of the run's world. Of the manners, of which i is the number,
 // few matter to an operation other than these three, and not all in every world.
 func (r run) explore(i int, judge func(*played)) {
-	all := r.op == activate || r.op == del || r.op == create
+	all := slices.Contains([]*operation{activate, create, del, addUser, delSpace, delReadSpace}, r.op)
 	switch {
 	case raceEnabled && r.world != alone: // its calls come one at a time
 		return
@@ -703,7 +721,7 @@ func (r run) eachView(f func(run)) {
 
 var (
 	views = []view{replica, cache, stubborn, ageless}
-	deeds = []string{"activate", "delete", "rename", "create", "create another"}
+	deeds = append([]string{"activate", "delete", "rename", "create", "create another"}, spaceDeeds...)
 	ends  = []stage{dialing, sending, carriedOut, responded, waiting}
 )
 
@@ -725,6 +743,9 @@ func (r run) eachDeed(f func(run)) {
 
 // hasEffect tells whether what the second actor does can matter to the operation.
 func (r run) hasEffect() bool {
+	if r.op.ofSpaces() || slices.Contains(spaceDeeds, r.deed.what) {
+		return r.op.ofSpaces() && slices.Contains(spaceDeeds, r.deed.what)
+	}
 	if r.op == create {
 		return strings.HasPrefix(r.deed.what, "create")
 	}
@@ -774,6 +795,9 @@ func byChance(dice *rand.Rand) run {
 		r.lagged = r.op.starts[pick(len(r.op.starts))]
 	case crossed:
 		r.deed = deed{what: deeds[pick(len(deeds))], at: pick(5), after: pick(2) == 0}
+		if r.op.reads && r.deed.what == "close" {
+			r.deed.what = "join" // else nothing tells what must be read
+		}
 	case impatient:
 		if pick(2) == 0 {
 			r.timeout = time.Duration(pick(5000)+1) * time.Millisecond

@@ -183,10 +183,11 @@ func (c Clock) Judge(date, began, came time.Time) When {
 		return Clock{newest: span{at: came, earliest: came, latest: came}}.Judge(date, began, came)
 	}
 	begin := c.at(began)
+	drift := came.Sub(began) / driftDivisor // which begin is wider by, and which must use up no tolerance
 	switch {
 	case date.After(c.at(came).latest): // It is by another clock.
 		return Inconclusive
-	case !date.Before(begin.latest.Add(-tolerance)):
+	case !date.Before(begin.latest.Add(-tolerance - drift)):
 		return Since
 	case date.Add(cut(date)).Before(begin.earliest.Add(-lag)):
 		return Before

@@ -51,6 +51,7 @@ func TestADateIsJudgedByTheServersClock(t *testing.T) {
 	}{
 		{"of the call", responses{fresh}, 1 * ms, since},
 		{"as early as the tolerance, by the latest clock that is possible", responses{fresh}, -499 * ms, since},
+		{"at the call's begin, shown at a full second after half a minute of drift", responses{asked(30*time.Second+700*ms, 0, 0)}, 0, since},
 		{"earlier than that", responses{fresh}, -501 * ms, inconclusive},
 		{"earlier than the tolerance", responses{fresh}, -1001 * ms, inconclusive},
 		{"half a minute earlier", responses{fresh}, -30 * time.Second, inconclusive},
