@@ -243,3 +243,24 @@ func TestAURLIsThatOfARequestAndHasNoSecret(t *testing.T) {
 	got = do(t.Context(), c, &op)
 	assert.Empty(t, got.URL, "nothing was sent")
 }
+
+func TestAPathThatCanNotBeUnescapedIsNotSent(t *testing.T) {
+	t.Parallel()
+	c, s := newClient(says(200))
+	got := c.Do(t.Context(), &change, call.Input{Path: "/things/%zz"})
+	require.Error(t, got.Invalid)
+	assert.Empty(t, s.at)
+}
+
+func TestACallWhoseContextHasEndedIsNotReadBack(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	op := newReadBack(verdict.NotIdempotent, verdict.WhenAmbiguous, verdict.Done)
+	c, _ := newClient(func(req *http.Request) (*http.Response, error) {
+		cancel()
+		return lost(req)
+	})
+	got := op.do(ctx, c, call.Input{})
+	assert.Equal(t, verdict.Unknown, got.Verdict)
+	assert.Empty(t, got.ReadBacks)
+}
