@@ -343,7 +343,6 @@ var engine = slices.Concat(
 		{"a 204 may be empty", "op.Required && (!op.AllowEmpty || r.Status != http.StatusNoContent)", "op.Required"},
 		{"a 204 may not be empty where something must be read", "(!op.AllowEmpty || r.Status", "(op.AllowEmpty || r.Status"},
 		{"a HEAD has no body to read", "if op.Method == http.MethodHead {", "if false {"},
-		{"what is not JSON is told", "r.ReadErr = errNoJSON\n", "\n"},
 		{"what is not JSON may be taken as it is", "(op.Body == AnyBody || op.Body", "(op.Body"},
 		{"or as a success", "op.Body == NoPage && !r.isPage()", "false"},
 		{"a page is no success", " && !r.isPage()", ""},
