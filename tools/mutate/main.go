@@ -151,22 +151,15 @@ func (t *tester) try(m mutant) (verdict string, noticed bool) {
 var failed = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
 
 // suites are the tests that may notice a mutant in a file, the fast ones first.
-func suites(file string) [][]string {
-	whole := [][]string{{"."}, {"./proof"}}
-	if dir := path.Dir(file); dir != "." {
-		return append([][]string{{"./" + dir}, {"./internal/call"}}, whole...)
+func suites(file string) (all [][]string) {
+	dir := path.Dir(file)
+	if dir != "." {
+		all = append(all, []string{"./" + dir})
 	}
-	own := strings.TrimSuffix(file, ".go") + "_test.go"
-	if file == "client.go" {
-		own = "options_test.go"
+	if strings.HasPrefix(dir, "internal/") && dir != "internal/call" {
+		all = append(all, []string{"./internal/call"})
 	}
-	few := []string{own, "wire_test.go"}
-	for _, others := range []string{"users_test.go", "operation_test.go"} {
-		if others != own {
-			few = append(few, others)
-		}
-	}
-	return append([][]string{few}, whole...)
+	return append(all, []string{"."}, []string{"./proof"})
 }
 
 // pass runs tests of packages or of files: all but those of the pages' programs.
