@@ -150,6 +150,7 @@ var engine = slices.Concat(
 		{"neither a response nor an error: it may have been sent", "Err: errNothing, Sent: true", "Err: errNothing, Sent: false"},
 		{"the response of an error is closed", "_ = resp.Body.Close() // A", "_ = resp.Body // A"},
 		{"a cause that is a nil pointer does no harm", "NonNil(context.Cause(ctx)))}", "context.Cause(ctx))}"},
+		{"also where it is asked why the attempt ended", "switch cause := NonNil(context.Cause(ctx)); {", "switch cause := context.Cause(ctx); {"},
 		{"what may have been sent is not permanent", "!result.Sent && permanent(err)", "permanent(err)"},
 		{"what can't heal is permanent", "!result.Sent && permanent(err)", "false"},
 		{"a repetition is told", "result.Repeated = t.repeated.Load()", "_ = t.repeated.Load()"},
@@ -456,7 +457,6 @@ var engine = slices.Concat(
 		{"an error that is the context's cause is told once", " || err.Error() == attempt.NonNil(context.Cause(c.ctx)).Error())", ")"},
 	}...),
 	in("internal/call/readback.go", [][3]string{
-		{"a read-back has the call's context", "newCall(c.ctx, c.client, how.Op", "newCall(context.WithoutCancel(c.ctx), c.client, how.Op"},
 		{"a read-back is one", "read.parent = c\n", ""},
 		{"what can't be read tells nothing", "if err == nil {\n\t\t\treading, err", "if true {\n\t\t\treading, err"},
 		{"a read-back without a success tells what its 404 does", "reading = c.judgeNotFound(read, how.NotFound)", "reading = verdict.Inconclusive"},
