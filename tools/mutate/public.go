@@ -365,7 +365,7 @@ var public = slices.Concat(
 		{"a Secret is not sent as its mark", "case bytes.Contains(encoded, []byte(`\"`+redact.Mark+`\"`)):", "case false:"},
 		{"what only has the mark in it is sent", "[]byte(`\"`+redact.Mark+`\"`)", "[]byte(redact.Mark)"},
 		{"what is not UTF-8 is not sent", "case !utf8.Valid(encoded), !raw", "case !raw"},
-		{"nor as U+FFFD", ", !raw && hasReplacement(encoded):", ":"},
+		{"nor as U+FFFD", ", !raw && hasReplacement(encoded):", ", !raw && false:"},
 		{"a json.RawMessage may have U+FFFD", "!raw && hasReplacement(encoded)", "hasReplacement(encoded)"},
 		{"U+FFFD is noticed where it is written out", "if bytes.Contains(encoded, []byte(\"\\uFFFD\")) {", "if false {"},
 		{"and where it is escaped", "bytes.Contains(unescaped, []byte(`\\ufffd`)) ||", ""},
