@@ -773,7 +773,7 @@ func cut(status int, text string, cause error) httpmock.Responder {
 
 func TestAResponseThatIsNotCompleteIsAmbiguousUnlessItsStatusIsARefusal(t *testing.T) {
 	t.Parallel()
-	for _, status := range []int{200, 201, 202, 204, 302, 400, 401, 403, 404, 409, 425, 429, 500, 501, 505} {
+	for _, status := range []int{200, 201, 202, 204, 302, 400, 401, 403, 404, 408, 409, 425, 429, 499, 500, 501, 505} {
 		for name, text := range map[string]string{
 			"nothing": "", "half": activated[:20], "all of an envelope": activated, "all of a refusal": noWay, "not deleted": notDeleted,
 		} {

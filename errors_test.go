@@ -1117,3 +1117,27 @@ func TestACauseHasNoSessionOfAnotherLogin(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	assert.NotErrorAs(t, err, &mfa)
 }
+
+func TestTheTextOfAnUnknownOutcomeSaysSoFirst(t *testing.T) {
+	t.Parallel()
+	err := &flashback.Error{Op: "organization.users.activate", ID: "user-1", OutcomeUnknown: true, Err: flashback.ErrServer}
+	assert.EqualError(t, err, `flashback: organization.users.activate "user-1": outcome unknown (it may have been applied): server error`)
+}
+
+func TestNoKindOfACallersOwnErrorIsThatOfTheCall(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []error{
+		flashback.ErrBadRequest, flashback.ErrUserNotDeleted, flashback.ErrSelfDeletion, flashback.ErrRoleCombination, flashback.ErrNoFields,
+		flashback.ErrUnauthorized, flashback.ErrSessionLost, flashback.ErrNoTokens, flashback.ErrForbidden, flashback.ErrNotFound,
+		flashback.ErrConflict, flashback.ErrRateLimited, flashback.ErrServer, flashback.ErrUnexpectedResponse, flashback.ErrIncompleteList,
+		flashback.ErrOutcomeUnknown, flashback.ErrInvalidArgument, flashback.ErrNotSent,
+	} {
+		c, err := flashback.NewClient("", flashback.WithTokenSource(func(context.Context) (string, error) {
+			return "", fmt.Errorf("another call: %w", kind)
+		}))
+		require.NoError(t, err)
+		_, err = c.Organization.Users.Get(t.Context(), "user-1")
+		require.ErrorContains(t, err, "another call")
+		assert.NotErrorIs(t, err, kind)
+	}
+}

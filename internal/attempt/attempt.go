@@ -83,7 +83,7 @@ func (s *Sender) Do(ctx context.Context, req *http.Request, maxBody int64, once,
 	}
 	result.Repeated = t.repeated.Load()
 	if result.Err != nil {
-		switch cause := context.Cause(ctx); {
+		switch cause := NonNil(context.Cause(ctx)); {
 		case errors.Is(cause, errTimeout):
 			result.Err = TimeoutError{s.Timeout}
 		case errors.Is(cause, errSentTwice):

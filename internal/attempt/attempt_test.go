@@ -723,3 +723,39 @@ func TestAConnectionThatBreaksAfterTheHandshakeMayHaveSent(t *testing.T) {
 		})
 	}
 }
+
+func TestAFreshAttemptHasAConnectionOfItsOwn(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, r.RemoteAddr, " ", r.Close)
+	}))
+	t.Cleanup(server.Close)
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	s := attempt.Sender{Transport: tr, Trusted: true}
+	var from []string
+	for _, fresh := range []bool{false, false, true, true, false} {
+		r := s.Do(t.Context(), post(t, server.URL), maxBody, false, fresh)
+		require.NoError(t, r.Err)
+		from = append(from, string(r.Body))
+		assert.Equal(t, fresh, strings.HasSuffix(from[len(from)-1], "true"), "a fresh connection ends with its request")
+	}
+	assert.Equal(t, from[0], from[1], "a connection is used again")
+	assert.NotEqual(t, from[0], from[2], "but not for a fresh attempt")
+	assert.NotEqual(t, from[2], from[3], "nor is that of another fresh one")
+	assert.Equal(t, from[0], from[4], "the old connection stays")
+}
+
+func TestAnErrorThatIsANilPointerDoesNoHarm(t *testing.T) {
+	t.Parallel()
+	var none *net.OpError
+	r := do(t, fails(none), false)
+	require.Error(t, r.Err)
+	assert.Contains(t, r.Err.Error(), "nil *net.OpError")
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(none)
+	s := attempt.Sender{Transport: fails(errors.New("canceled"))}
+	r = s.Do(ctx, post(t, "https://h.example/"), maxBody, false, false)
+	assert.EqualError(t, r.Err, "canceled")
+}

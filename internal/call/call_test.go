@@ -243,3 +243,50 @@ func TestAURLIsThatOfARequestAndHasNoSecret(t *testing.T) {
 	got = do(t.Context(), c, &op)
 	assert.Empty(t, got.URL, "nothing was sent")
 }
+
+func TestAPathThatCanNotBeUnescapedIsNotSent(t *testing.T) {
+	t.Parallel()
+	c, s := newClient(says(200))
+	got := c.Do(t.Context(), &change, call.Input{Path: "/things/%zz"})
+	require.Error(t, got.Invalid)
+	assert.Empty(t, s.at)
+}
+
+func TestACallWhoseContextHasEndedIsNotReadBack(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	op := newReadBack(verdict.NotIdempotent, verdict.WhenAmbiguous, verdict.Done)
+	c, _ := newClient(func(req *http.Request) (*http.Response, error) {
+		cancel()
+		return lost(req)
+	})
+	got := op.do(ctx, c, call.Input{})
+	assert.Equal(t, verdict.Unknown, got.Verdict)
+	assert.Empty(t, got.ReadBacks)
+}
+
+func TestACallWhoseSourceOfTokensFailsIsNotReadBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		op := newReadBack(verdict.Idempotent, verdict.WhenAmbiguous, verdict.NotDone)
+		c, s := newClient(lost, says(200), says(401), says(200))
+		c.Renews = true
+		c.Token = func(ctx context.Context) (string, error) {
+			if call.RefusedToken(ctx) != "" {
+				return "", errors.New("no other token")
+			}
+			return "token", nil
+		}
+		got := op.do(t.Context(), c, call.Input{})
+		assert.Equal(t, []call.Why{call.NoToken}, why(got))
+		assert.Len(t, s.at, 3, "the attempt, its read-back, and the retry")
+	})
+}
+
+func TestACallThatWouldWaitTooLongIsReadBack(t *testing.T) {
+	t.Parallel()
+	op := newReadBack(verdict.NotIdempotent, verdict.WhenAmbiguous, verdict.Done)
+	c, _ := newClient(answers(says(200), says(503, "Retry-After", "3600")))
+	got := op.do(t.Context(), c, call.Input{})
+	assert.Equal(t, verdict.Recovered, got.Verdict)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -91,4 +92,18 @@ func why(o *call.Outcome) []call.Why {
 		all = append(all, r.Why)
 	}
 	return all
+}
+
+// logged is a handler that hands each record to a function.
+type logged func(slog.Record)
+
+func (logged) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l logged) WithAttrs([]slog.Attr) slog.Handler { return l }
+
+func (l logged) WithGroup(string) slog.Handler { return l }
+
+func (l logged) Handle(_ context.Context, r slog.Record) error {
+	l(r)
+	return nil
 }

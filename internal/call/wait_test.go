@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"net/http"
@@ -393,5 +394,21 @@ func TestACauseThatCanNotBeComparedDoesNoHarm(t *testing.T) {
 		time.AfterFunc(time.Second, func() { cancel(uncomparable{[]int{1}}) })
 		got := do(ctx, c, &change)
 		assert.Contains(t, why(got), call.ContextEnded)
+	})
+}
+
+func TestAContextThatEndsAfterARetryWasDecidedIsTheReason(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newClient(says(500))
+		ctx, cancel := context.WithCancel(t.Context())
+		c.Log = slog.New(logged(func(r slog.Record) {
+			if r.Message == "flashback: retrying" {
+				cancel()
+			}
+		}))
+		got := do(ctx, c, &change)
+		assert.Equal(t, []call.Why{call.ContextEnded}, why(got))
+		assert.Len(t, s.at, 1)
 	})
 }

@@ -72,6 +72,7 @@ func TestDecide(t *testing.T) {
 		{"a Retry-After at the gate that outlasts the deadline", func(f *retry.Facts) { f.AtGate, f.GateWait, f.RetryAfter, f.TimeLeft = true, 33*s, 30*s, 30*s }, 0, retry.Decision{Stop: retry.DeadlineTooNear, Wait: 30 * s}},
 
 		{"a wait that would outlast the deadline", func(f *retry.Facts) { f.TimeLeft = 4 * s }, 0, retry.Decision{Stop: retry.DeadlineTooNear, Wait: 4 * s}},
+		{"a wait that would because of its jitter", func(f *retry.Facts) { f.TimeLeft = 5 * s }, 0.5, retry.Decision{Stop: retry.DeadlineTooNear, Wait: 6 * s}},
 		{"a wait that does not", func(f *retry.Facts) { f.TimeLeft = 4*s + 1 }, 0, after(4 * s)},
 		{"a Retry-After that would outlast the deadline", func(f *retry.Facts) { f.RetryAfter, f.TimeLeft = 5*s, 5*s }, 1, retry.Decision{Stop: retry.DeadlineTooNear, Wait: 5 * s}},
 		{"jitter alone does not outlast the deadline", func(f *retry.Facts) { f.RetryAfter, f.TimeLeft = 5*s, 5*s+2 }, 1, after(5*s + 1)},
