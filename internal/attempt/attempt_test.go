@@ -727,7 +727,7 @@ func TestAConnectionThatBreaksAfterTheHandshakeMayHaveSent(t *testing.T) {
 func TestAFreshAttemptHasAConnectionOfItsOwn(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = fmt.Fprint(w, r.RemoteAddr, " ", r.Close)
+		_, _ = fmt.Fprint(w, r.RemoteAddr, " ", r.Close) //nolint:gosec // no browser reads it
 	}))
 	t.Cleanup(server.Close)
 	tr := &http.Transport{}
