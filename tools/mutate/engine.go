@@ -406,7 +406,7 @@ var engine = slices.Concat(
 		{"what a body lacks is redacted", "errors.New(redactTruncate(s, r.ReadErr.Error(), maxKept))", "r.ReadErr"},
 		{"a text that is cut may end in a secret", "s.Body([]byte(text[:limit]), true)", "s.Body([]byte(text[:limit]), false)"},
 		{"a text is cut between letters", `strings.ToValidUTF8(string(s.Body([]byte(text[:limit]), true)), "")`, "string(s.Body([]byte(text[:limit]), true))"},
-		{"of duplicates false wins", "e.isBool, e.isTrue = true, true", "e.isBool, e.isTrue, e.successFalse = true, true, false"},
+		{"of duplicates false wins", "e.isBool, e.isTrue = true, true", "e.successFalse = false\n\t\t\te.isBool, e.isTrue = true, 1 == 1"},
 		{"true is told beside false", "e.isBool, e.isTrue = true, true", "e.isBool = true"},
 		{"a success that is null is as none", "\t\t\tcase \"null\":\n", ""},
 		{"a number of successes is no other type", "e.notBool = value[0] < '1' || value[0] > '9'", "e.notBool = true"},

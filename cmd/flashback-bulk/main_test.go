@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"encoding/csv"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -63,17 +62,37 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+const activated, alreadyActive verdict = "activated", "already active"
+
+// withCommand is for the tests of activate, which give no command.
+func withCommand(args []string) []string {
+	switch {
+	case len(args) == 0:
+		return []string{"resume"}
+	case strings.HasPrefix(args[0], "-"):
+		return append([]string{"activate"}, args...)
+	}
+	return args
+}
+
 // process is the command in a process of its own.
 func (f *fixture) process(how string, args ...string) (process *exec.Cmd, stdout, stderr *bytes.Buffer) {
 	f.t.Helper()
+	process, stdout, stderr = f.command(how, args...)
+	require.NoError(f.t, process.Start())
+	return process, stdout, stderr
+}
+
+// command is the same, not yet started.
+func (f *fixture) command(how string, args ...string) (process *exec.Cmd, stdout, stderr *bytes.Buffer) {
+	f.t.Helper()
 	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
-	process = exec.CommandContext(f.t.Context(), os.Args[0], append(args, "-store", f.store)...) //nolint:gosec // This test.
+	process = exec.CommandContext(f.t.Context(), os.Args[0], append(withCommand(args), "--store", f.store)...) //nolint:gosec // This test.
 	process.Env = append(os.Environ(), "BULK_TEST_PROCESS="+how)
 	for key, value := range f.env {
 		process.Env = append(process.Env, key+"="+value)
 	}
 	process.Stdout, process.Stderr = stdout, stderr
-	require.NoError(f.t, process.Start())
 	return process, stdout, stderr
 }
 
@@ -140,7 +159,7 @@ func TestControlsOfWhatIsSettledOnce(t *testing.T) {
 			f := newFixture(t)
 			ids := f.addUsers(2)
 			after(f)
-			_, _, _, _ = f.run(t.Context(), "-ids", ids)
+			_, _, _, _ = f.run(t.Context(), "--ids", ids)
 			assert.NotEmpty(t, f.unsettled(2))
 		})
 	}
@@ -185,8 +204,8 @@ func onEachStore(t *testing.T, test func(t *testing.T, f *fixture)) {
 func (f *fixture) run(ctx context.Context, args ...string) (status int, stdout, stderr string, err error) {
 	f.t.Helper()
 	var out, errs bytes.Buffer
-	if !slices.Contains(args, "-store") {
-		args = append(args, "-store", f.store)
+	if args = withCommand(args); !slices.Contains(args, "--store") {
+		args = append(args, "--store", f.store)
 	}
 	status, err = command(ctx, args, func(key string) string { return f.env[key] }, strings.NewReader(f.stdin), &out, &errs)
 	return status, out.String(), errs.String(), err
@@ -197,13 +216,13 @@ func (f *fixture) exported() map[string][]string {
 	f.t.Helper()
 	status, stdout, _, err := f.run(f.t.Context(), "export")
 	require.NoError(f.t, err)
-	assert.Equal(f.t, allActive, status)
+	assert.Equal(f.t, allDone, status)
 	lines, err := csv.NewReader(strings.NewReader(stdout)).ReadAll()
 	require.NoError(f.t, err)
-	assert.Equal(f.t, []string{"backend", "task", "id", "verdict", "attempts", "finished", "error"}, lines[0])
+	assert.Equal(f.t, []string{"backend", "task", "operation", "id", "verdict", "attempts", "finished", "error", "created", "former"}, lines[0])
 	users := map[string][]string{}
 	for _, line := range lines[1:] {
-		users[line[2]] = line
+		users[line[3]] = line
 	}
 	assert.Len(f.t, users, len(lines)-1, "no user is there twice")
 	return users
@@ -213,7 +232,7 @@ func (f *fixture) verdicts() map[string]verdict {
 	f.t.Helper()
 	verdicts := map[string]verdict{}
 	for id, line := range f.exported() {
-		verdicts[id] = verdict(line[3])
+		verdicts[id] = verdict(line[4])
 	}
 	return verdicts
 }
@@ -241,7 +260,7 @@ func TestEachUserGetsAVerdict(t *testing.T) {
 		f.backend.ScriptFor("busy", flashbacktest.RateLimited(time.Second))
 		f.backend.ScriptFor("bad", flashbacktest.Respond(400, `{"success":false,"message":"No"}`))
 		f.stdin = "\ufeffdeleted\r\n\n# a comment\n lost \nbusy\na/b\nbad\nactive\nelsewhere\nnobody\n..\ndeleted\n"
-		status, stdout, _, err := f.run(t.Context(), "-ids", "-")
+		status, stdout, _, err := f.run(t.Context(), "--ids", "-")
 		require.NoError(t, err)
 		assert.Equal(t, someRefused, status)
 		want := map[string]verdict{
@@ -249,17 +268,17 @@ func TestEachUserGetsAVerdict(t *testing.T) {
 			"elsewhere": forbidden, "nobody": notFound, "..": invalid, "bad": refused,
 		}
 		assert.Equal(t, want, f.verdicts())
-		assert.Contains(t, stdout, "      3  activated       such as a/b\n")
-		assert.Contains(t, stdout, "      1  not found       such as flashback: organization.users.activate \"nobody\": not found: User not found")
+		assert.Contains(t, stdout, "      3  activated        such as a/b\n")
+		assert.Contains(t, stdout, "      1  not found        such as flashback: organization.users.activate \"nobody\": not found: User not found")
 		assert.Contains(t, stdout, "      9  users\n")
 		line := f.exported()["elsewhere"]
-		assert.Equal(t, []string{f.backend.URL, "activate", "elsewhere", "forbidden", "1"}, line[:5])
-		assert.Contains(t, line[6], "Insufficient permissions")
-		_, stdout, _, err = f.run(t.Context(), "export", "-json")
+		assert.Equal(t, []string{f.backend.URL, "activate", "activate", "elsewhere", "forbidden", "1"}, line[:6])
+		assert.Contains(t, line[7], "Insufficient permissions")
+		_, stdout, _, err = f.run(t.Context(), "export", "--json")
 		require.NoError(t, err)
 		assert.Equal(t, 9, strings.Count(stdout, "\n"))
 		assert.Contains(t, stdout, `"error":"","finished":"20`)
-		assert.Contains(t, stdout, `"id":"a/b","task":"activate","verdict":"activated"}`+"\n")
+		assert.Contains(t, stdout, `"id":"a/b","operation":"activate","task":"activate","verdict":"activated"}`+"\n")
 
 		f.backend.Reset()
 		f.backend.AddUser(flashbacktest.User{ID: "elsewhere"})
@@ -272,9 +291,9 @@ func TestEachUserGetsAVerdict(t *testing.T) {
 
 		f.stdin = "deleted\nlate\n"
 		f.backend.AddDeletedUser("late")
-		status, stdout, _, err = f.run(t.Context(), "-ids", "-", "-dry-run")
+		status, stdout, _, err = f.run(t.Context(), "--ids", "-", "--dry-run")
 		require.NoError(t, err)
-		assert.Equal(t, allActive, status)
+		assert.Equal(t, allDone, status)
 		assert.Equal(t, "late\n", stdout)
 	})
 }
@@ -286,19 +305,19 @@ func TestAStoreIsForOneBackendAndATaskHasItsOwnUsers(t *testing.T) {
 		f.backend.AddDeletedUser("user-1")
 		f.stdin = "user-1\n"
 		for _, task := range []string{"activate", "again"} {
-			status, stdout, _, err := f.run(t.Context(), "-ids", "-", "-task", task)
+			status, stdout, _, err := f.run(t.Context(), "--ids", "-", "--task", task)
 			require.NoError(t, err)
-			assert.Equal(t, allActive, status)
+			assert.Equal(t, allDone, status)
 			assert.Contains(t, stdout, "      1  users\n")
 		}
 		assert.Equal(t, 2, f.activations())
-		_, _, _, err := f.run(t.Context(), "-task", "another")
-		require.ErrorContains(t, err, `has no users for the task "another"; give -ids or -deleted-since`)
+		_, _, _, err := f.run(t.Context(), "resume", "--task", "another")
+		require.ErrorContains(t, err, `has no users for the task "another"`)
 
 		other := flashbacktest.New(t)
 		f.env["FLASHBACK_BASE_URL"] = other.URL + "/"
-		status, _, _, err := f.run(t.Context(), "-ids", "-")
-		require.ErrorContains(t, err, "has users of "+f.backend.URL+"; give another -store for those of "+other.URL)
+		status, _, _, err := f.run(t.Context(), "--ids", "-")
+		require.ErrorContains(t, err, "has users of "+f.backend.URL+"; give another --store for those of "+other.URL)
 		assert.Equal(t, couldNot, status)
 		assert.Empty(t, other.Requests())
 	})
@@ -308,11 +327,11 @@ func TestTooManyUsersAreRefused(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.stdin = "a\nb\nc\nb\n"
-	status, _, _, err := f.run(t.Context(), "-ids", "-", "-most", "2")
-	require.ErrorContains(t, err, "there are 3 users, and -most is 2")
+	status, _, _, err := f.run(t.Context(), "--ids", "-", "--most", "2")
+	require.ErrorContains(t, err, "there are 3 users, and --most is 2")
 	assert.Equal(t, couldNot, status)
 	assert.NoFileExists(t, f.store)
-	status, _, _, err = f.run(t.Context(), "-ids", "-", "-most", "3")
+	status, _, _, err = f.run(t.Context(), "--ids", "-", "--most", "3")
 	require.NoError(t, err)
 	assert.Equal(t, someRefused, status)
 }
@@ -324,7 +343,7 @@ func TestIDsThatCannotBeReadAreRefused(t *testing.T) {
 	} {
 		f := newFixture(t)
 		f.stdin = stdin
-		status, _, _, err := f.run(t.Context(), "-ids", "-")
+		status, _, _, err := f.run(t.Context(), "--ids", "-")
 		require.ErrorContains(t, err, says)
 		assert.Equal(t, couldNot, status)
 		assert.NoFileExists(t, f.store)
@@ -338,18 +357,18 @@ func TestAllWhoWereDeletedSince(t *testing.T) {
 		f.backend.AddUser(flashbacktest.User{ID: id, DeletedAt: &at})
 	}
 	for _, since := range []string{"48h", time.Now().Add(-30 * time.Hour).Format(time.DateOnly), time.Now().Add(-2 * time.Hour).Format(time.RFC3339)} {
-		status, stdout, _, err := f.run(t.Context(), "-deleted-since", since, "-dry-run")
+		status, stdout, _, err := f.run(t.Context(), "--deleted-since", since, "--dry-run")
 		require.NoError(t, err)
-		assert.Equal(t, allActive, status)
+		assert.Equal(t, allDone, status)
 		assert.Equal(t, "new\n", stdout)
 	}
 	assert.NoFileExists(t, f.store, "a dry run leaves nothing")
 	for _, request := range f.backend.Requests() {
 		assert.Equal(t, "GET", request.Method)
 	}
-	status, _, _, err := f.run(t.Context(), "-deleted-since", "48h")
+	status, _, _, err := f.run(t.Context(), "--deleted-since", "48h")
 	require.NoError(t, err)
-	assert.Equal(t, allActive, status)
+	assert.Equal(t, allDone, status)
 	assert.Equal(t, map[string]verdict{"new": activated}, f.verdicts())
 	if runtime.GOOS != "windows" {
 		info, err := os.Stat(f.store)
@@ -362,7 +381,7 @@ func TestAListThatIsNotWholeIsRefused(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.backend.Script(flashbacktest.Respond(200, `{"success":true,"data":[{"id":"a","deletedAt":"2026-01-01T00:00:00.000Z"}],"total":2}`))
-	status, _, _, err := f.run(t.Context(), "-deleted-since", "1000000h")
+	status, _, _, err := f.run(t.Context(), "--deleted-since", "1000000h")
 	require.ErrorContains(t, err, "1 of 2 users")
 	assert.Equal(t, couldNot, status)
 }
@@ -383,11 +402,11 @@ func TestACtrlCFinishesWhatIsBegun(t *testing.T) {
 			}
 			return flashbacktest.None()
 		})
-		status, _, stderr, err := f.run(ctx, "-ids", "-")
+		status, _, stderr, err := f.run(ctx, "--ids", "-")
 		require.NoError(t, err)
 		assert.Equal(t, somethingDue, status)
 		assert.Contains(t, stderr, "Finishing what is begun.")
-		assert.Contains(t, stderr, "To go on, run the same command again.")
+		assert.Contains(t, stderr, "To go on: flashback-bulk resume.")
 		for id, v := range f.verdicts() {
 			user, _ := f.backend.User(id)
 			assert.Equal(t, v == activated, !user.Deleted(), "%s: %s", id, v)
@@ -395,7 +414,7 @@ func TestACtrlCFinishesWhatIsBegun(t *testing.T) {
 		f.backend.LimitRate(0, 0)
 		status, _, _, err = f.run(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, allActive, status)
+		assert.Equal(t, allDone, status)
 	})
 }
 
@@ -411,7 +430,7 @@ func TestWhoeverTheRateLimitHoldsBackIsDueAndHasNotFailed(t *testing.T) {
 		stop()
 		return flashbacktest.RateLimited(time.Hour)
 	})
-	status, _, _, err := f.run(ctx, "-ids", ids)
+	status, _, _, err := f.run(ctx, "--ids", ids)
 	require.NoError(t, err)
 	assert.Equal(t, somethingDue, status)
 	assert.Equal(t, map[string]verdict{"user-0000": due, "user-0001": due}, f.verdicts())
@@ -425,7 +444,7 @@ func TestAKilledProcessLosesNothing(t *testing.T) {
 		f.backend.Decide(trouble)
 		f.backend.LimitRate(100, 10)
 		for i := range 3 {
-			process, _, stderr := f.process("quick", "-ids", ids)
+			process, _, stderr := f.process("quick", "--ids", ids)
 			require.Eventually(t, func() bool { return f.activations() > 50*i+20 }, 30*time.Second, 10*time.Millisecond, "%s", stderr)
 			<-time.After(rand.N(300 * time.Millisecond))
 			require.NoError(t, process.Process.Kill())
@@ -484,7 +503,7 @@ func TestADatabaseThatGoesAwayComesBack(t *testing.T) {
 	direct := u.Host
 	u.Host = between.Addr().String()
 	f.store = u.String()
-	process, _, stderr := f.process("quick", "-ids", ids)
+	process, _, stderr := f.process("quick", "--ids", ids)
 	require.Eventually(t, func() bool { return f.activations() > 50 }, 10*time.Second, 10*time.Millisecond)
 	require.NoError(t, between.Close())
 	<-time.After(3 * time.Second)
@@ -503,12 +522,12 @@ func TestWhatIsNotSettledIsTriedAgainAndThenGivenUp(t *testing.T) {
 		ids := f.addUsers(20)
 		f.backend.ScriptFor("user-0003", flashbacktest.Respond(501, ""))
 		f.backend.ScriptFor("user-0007", slices.Repeat([]flashbacktest.Fault{flashbacktest.Respond(500, "")}, 50)...)
-		process, stdout, _ := f.process("quick", "-ids", ids)
+		process, stdout, _ := f.process("quick", "--ids", ids)
 		require.Error(t, process.Wait())
 		assert.Equal(t, somethingDue, process.ProcessState.ExitCode())
-		assert.Contains(t, stdout.String(), "      1  unknown         such as flashback: organization.users.activate \"user-0007\"")
+		assert.Contains(t, stdout.String(), "      1  unknown          such as flashback: organization.users.activate \"user-0007\"")
 		assert.Contains(t, stdout.String(), "     19  activated ")
-		assert.Equal(t, "2", f.exported()["user-0003"][4], "times")
+		assert.Equal(t, "2", f.exported()["user-0003"][5], "times")
 
 		f.backend.Reset()
 		f.backend.AddUser(flashbacktest.User{ID: "user-0007"})
@@ -529,11 +548,11 @@ func TestTwoAtOnceShareAStore(t *testing.T) {
 		var both sync.WaitGroup
 		for range 2 {
 			both.Go(func() {
-				status, stdout, _, err := f.run(t.Context(), "-ids", "-")
+				status, stdout, _, err := f.run(t.Context(), "--ids", "-")
 				if !assert.NoError(t, err) { //nolint:testifylint // Not the test's own goroutine.
 					return
 				}
-				assert.Equal(t, allActive, status)
+				assert.Equal(t, allDone, status)
 				assert.Contains(t, stdout, "    500  activated")
 			})
 		}
@@ -562,15 +581,15 @@ func TestAWrongBaseURLOrTokenEndsTheRun(t *testing.T) {
 			f.env["FLASHBACK_BASE_URL"] = f.backend.URL + tt.url
 		}
 		f.env["FLASHBACK_ACCESS_TOKEN"] = cmp.Or(tt.token, f.backend.Token())
-		status, _, _, err := f.run(t.Context(), "-ids", "-")
+		status, _, _, err := f.run(t.Context(), "--ids", "-")
 		require.ErrorContains(t, err, tt.says)
 		require.ErrorContains(t, err, f.env["FLASHBACK_BASE_URL"])
 		assert.Equal(t, couldNot, status)
 		assert.Less(t, len(f.backend.Requests()), 40)
 		f.env = good
-		status, _, _, err = f.run(t.Context(), "-ids", "-")
+		status, _, _, err = f.run(t.Context(), "--ids", "-")
 		require.NoError(t, err)
-		assert.Equal(t, allActive, status, "no user was given up")
+		assert.Equal(t, allDone, status, "no user was given up")
 	}
 }
 
@@ -585,9 +604,9 @@ func TestASessionOutlivesItsToken(t *testing.T) {
 	f.backend.RevokeToken(session.Tokens().Access.Reveal())
 	f.backend.AddDeletedUser("user-1")
 	f.stdin = "user-1\n"
-	status, _, _, err := f.run(t.Context(), "-token-file", path, "-ids", "-")
+	status, _, _, err := f.run(t.Context(), "--token-file", path, "--ids", "-")
 	require.NoError(t, err)
-	assert.Equal(t, allActive, status)
+	assert.Equal(t, allDone, status)
 	renewed, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.NotContains(t, string(renewed), session.Tokens().Refresh.Reveal())
@@ -616,9 +635,9 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		during++
 		return flashbacktest.Respond(401, "")
 	})
-	status, _, stderr, err := f.run(t.Context(), "-ids", "-", "-token-file", path)
+	status, _, stderr, err := f.run(t.Context(), "--ids", "-", "--token-file", path)
 	require.NoError(t, err)
-	assert.Equal(t, allActive, status)
+	assert.Equal(t, allDone, status)
 	assert.Contains(t, stderr, "Paused: the access token is not accepted")
 	assert.Contains(t, stderr, "The backend can be used again.")
 	assert.LessOrEqual(t, during, 16+outageAfter+5, "what was begun, and one a second")
@@ -650,13 +669,13 @@ func TestATokenFileThatGoesAwayHoldsTheJobs(t *testing.T) {
 				}
 				return flashbacktest.None()
 			})
-			status, _, stderr, err := f.run(t.Context(), "-ids", ids, "-token-file", path)
+			status, _, stderr, err := f.run(t.Context(), "--ids", ids, "--token-file", path)
 			require.NoError(t, err)
-			assert.Equal(t, allActive, status)
+			assert.Equal(t, allDone, status)
 			assert.Regexp(t, "Paused: the access token can't be read or renewed: .*"+name, stderr)
 			assert.Contains(t, stderr, "The backend can be used again.")
 			for id, line := range f.exported() {
-				assert.Equal(t, []string{string(activated), "1"}, line[3:5], "%s spent no attempt", id)
+				assert.Equal(t, []string{string(activated), "1"}, line[4:6], "%s spent no attempt", id)
 			}
 			f.settledOnce(100)
 		})
@@ -669,25 +688,26 @@ func TestBadUseIsRefused(t *testing.T) {
 		args []string
 		says string
 	}{
-		{[]string{"user-1"}, "-ids"},
-		{[]string{"-workers", "0"}, "invalid number of workers"},
-		{[]string{"-ids", "-", "-deleted-since", "1h"}, "not both"},
-		{[]string{"-deleted-since", "yesterday"}, "2026-11-01"},
-		{[]string{"-deleted-since", "-1h"}, "duration like 48h"},
-		{[]string{"-token", "x"}, "not defined"},
-		{[]string{"-ids", "no-such-file"}, "no-such-file"},
-		{[]string{"-token-file", "no-such-file"}, "no-such-file"},
-		{nil, "give -ids or -deleted-since"},
-		{[]string{"-store", "", "-ids", "-"}, "-store is empty"},
-		{[]string{"export", "-store", ""}, "-store is empty"},
-		{[]string{"-ids", ""}, "-ids is empty"},
-		{[]string{"-ids", "-", "-token-file", ""}, "-token-file is empty"},
-		{[]string{"-ids", "-", "-task", ""}, "-task is empty"},
-		{[]string{"-ids", "-", "-ui", ""}, "-ui is empty"},
-		{[]string{"-deleted-since", ""}, "2026-11-01"},
+		{[]string{"user-1"}, "unknown command"},
+		{[]string{"activate", "user-1"}, "--ids"},
+		{[]string{"--ids", "-", "--workers", "0"}, "invalid number of workers"},
+		{[]string{"--ids", "-", "--deleted-since", "1h"}, "not both"},
+		{[]string{"--deleted-since", "yesterday"}, "2026-11-01"},
+		{[]string{"--deleted-since", "-1h"}, "duration like 48h"},
+		{[]string{"--token", "x"}, "unknown flag"},
+		{[]string{"--ids", "no-such-file"}, "no-such-file"},
+		{[]string{"--ids", "-", "--token-file", "no-such-file"}, "no-such-file"},
+		{[]string{"activate"}, "give --ids or another source"},
+		{[]string{"--store", "", "--ids", "-"}, "--store is empty"},
+		{[]string{"export", "--store", ""}, "--store is empty"},
+		{[]string{"--ids", ""}, "--ids is empty"},
+		{[]string{"--ids", "-", "--token-file", ""}, "--token-file is empty"},
+		{[]string{"--ids", "-", "--task", ""}, "--task is empty"},
+		{[]string{"--ids", "-", "--ui", ""}, "--ui is empty"},
+		{[]string{"--deleted-since", ""}, "2026-11-01"},
 		{[]string{"export", "user-1"}, "is no flag"},
 		{[]string{"export"}, "can't be used"},
-		{[]string{"-ui", "256.0.0.1:1", "-ids", "-"}, "-ui"},
+		{[]string{"--ui", "256.0.0.1:1", "--ids", "-"}, "--ui"},
 	} {
 		f := newFixture(t)
 		status, _, _, err := f.run(t.Context(), tt.args...)
@@ -697,11 +717,12 @@ func TestBadUseIsRefused(t *testing.T) {
 	}
 	f := newFixture(t)
 	f.env = nil
-	_, _, _, err := f.run(t.Context())
+	f.stdin = "user-1\n"
+	_, _, _, err := f.run(t.Context(), "--ids", "-")
 	require.ErrorContains(t, err, "FLASHBACK_ACCESS_TOKEN")
-	_, _, stderr, err := f.run(t.Context(), "-h")
-	require.ErrorIs(t, err, flag.ErrHelp)
-	assert.Contains(t, stderr, "-deleted-since")
+	_, stdout, _, err := f.run(t.Context(), "activate", "--help")
+	require.NoError(t, err)
+	assert.Contains(t, stdout, "--deleted-since")
 }
 
 func TestAStoreThatIsNotOursIsLeftAlone(t *testing.T) {
@@ -725,13 +746,13 @@ func TestAStoreThatIsNotOursIsLeftAlone(t *testing.T) {
 	require.NoError(t, errors.Join(err, app.Close()))
 	for name, says := range map[string]string{
 		at("letter"): "not a database", at("app"): "another program's", at("newer"): "of another version", at("kinds"): "has send_letter",
-		dir: "give another -store", at("missing/store"): "give another -store", "mysql://host/db": "give another -store",
-		"postgres://user:secret@127.0.0.1:1/db": "postgres://127.0.0.1/db can't be used", "postgres://user:secret@host:port/db": "-store",
+		dir: "give another --store", at("missing/store"): "give another --store", "mysql://host/db": "give another --store",
+		"postgres://user:secret@127.0.0.1:1/db": "postgres://127.0.0.1/db can't be used", "postgres://user:secret@host:port/db": "--store",
 	} {
 		f := newFixture(t)
 		f.store, f.stdin = name, "user-1\n"
 		before, _ := os.ReadFile(name)
-		status, _, _, err := f.run(t.Context(), "-ids", "-")
+		status, _, _, err := f.run(t.Context(), "--ids", "-")
 		require.ErrorContains(t, err, says, name)
 		assert.NotContains(t, err.Error(), "secret")
 		assert.Equal(t, couldNot, status)
@@ -739,7 +760,7 @@ func TestAStoreThatIsNotOursIsLeftAlone(t *testing.T) {
 		after, _ := os.ReadFile(name)
 		assert.Equal(t, before, after)
 	}
-	for _, args := range [][]string{{"export"}, {"-ids", "-", "-dry-run"}} {
+	for _, args := range [][]string{{"export"}, {"--ids", "-", "--dry-run"}} {
 		f := newFixture(t)
 		f.store = at("app")
 		before, err := os.ReadFile(f.store)
@@ -764,11 +785,11 @@ func TestWhatOnlyReadsMakesNoTables(t *testing.T) {
 			require.ErrorContains(t, err, "there are no jobs in it")
 			assert.Equal(t, couldNot, status)
 			assert.Empty(t, stdout)
-			_, _, _, err = f.run(t.Context(), "-dry-run")
+			_, _, _, err = f.run(t.Context(), "--dry-run")
 			require.ErrorContains(t, err, "there are no jobs in it")
-			status, stdout, _, err = f.run(t.Context(), "-ids", "-", "-dry-run")
+			status, stdout, _, err = f.run(t.Context(), "--ids", "-", "--dry-run")
 			require.NoError(t, err)
-			assert.Equal(t, allActive, status)
+			assert.Equal(t, allDone, status)
 			assert.Equal(t, "user-1\n", stdout)
 		}
 		if !strings.HasPrefix(f.store, "postgres") {
@@ -785,17 +806,17 @@ func TestADryRunIsWhoARunAsksFor(t *testing.T) {
 		f.backend.AddDeletedUser("settled")
 		f.backend.AddUser(flashbacktest.User{ID: "forbidden", OrgID: "another"})
 		f.stdin = "settled\nforbidden\n"
-		_, _, _, err := f.run(t.Context(), "-ids", "-")
+		_, _, _, err := f.run(t.Context(), "--ids", "-")
 		require.NoError(t, err)
 		f.stdin = "new\nsettled\n"
-		_, stdout, _, err := f.run(t.Context(), "-ids", "-", "-dry-run")
+		_, stdout, _, err := f.run(t.Context(), "--ids", "-", "--dry-run")
 		require.NoError(t, err)
 		assert.Equal(t, "forbidden\nnew\n", stdout)
-		_, stdout, _, err = f.run(t.Context(), "-dry-run")
+		_, stdout, _, err = f.run(t.Context(), "--dry-run")
 		require.NoError(t, err)
 		assert.Equal(t, "forbidden\n", stdout)
 		before := f.activations()
-		_, _, _, err = f.run(t.Context(), "-ids", "-")
+		_, _, _, err = f.run(t.Context(), "--ids", "-")
 		require.NoError(t, err)
 		assert.Equal(t, 2, f.activations()-before)
 	})
@@ -812,19 +833,19 @@ func TestAResultThatCannotBeWritten(t *testing.T) {
 	f.backend.AddDeletedUser("user-1")
 	run := func(args ...string) (status int, stderr string, err error) {
 		var errs bytes.Buffer
-		status, err = command(t.Context(), append(args, "-store", f.store), func(key string) string { return f.env[key] }, strings.NewReader("user-1\n"), fullDisk{}, &errs)
+		status, err = command(t.Context(), append(withCommand(args), "--store", f.store), func(key string) string { return f.env[key] }, strings.NewReader("user-1\n"), fullDisk{}, &errs)
 		return status, errs.String(), err
 	}
-	status, _, err := run("-ids", "-", "-dry-run")
+	status, _, err := run("--ids", "-", "--dry-run")
 	require.ErrorContains(t, err, "the disk is full")
 	assert.Equal(t, couldNot, status)
 
-	status, stderr, err := run("-ids", "-")
+	status, stderr, err := run("--ids", "-")
 	require.NoError(t, err)
-	assert.Equal(t, allActive, status, "which is true of the users")
+	assert.Equal(t, allDone, status, "which is true of the users")
 	assert.Contains(t, stderr, "The table of verdicts could not be written (the disk is full):\n      1  activated")
 
-	for _, args := range [][]string{{"export"}, {"export", "-json"}} {
+	for _, args := range [][]string{{"export"}, {"export", "--json"}} {
 		status, _, err = run(args...)
 		require.ErrorContains(t, err, "the disk is full")
 		assert.Equal(t, couldNot, status)
@@ -833,18 +854,18 @@ func TestAResultThatCannotBeWritten(t *testing.T) {
 
 func TestItSaysSoIfThereIsNobody(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"-ids", "-"}, {"-ids", "-", "-dry-run"}, {"-deleted-since", "2099-01-01"}} {
+	for _, args := range [][]string{{"--ids", "-"}, {"--ids", "-", "--dry-run"}, {"--deleted-since", "2099-01-01"}} {
 		f := newFixture(t)
 		f.backend.AddDeletedUser("user-1")
 		f.stdin = "\n# nobody\n"
 		status, _, stderr, err := f.run(t.Context(), args...)
 		require.NoError(t, err)
-		assert.Equal(t, allActive, status)
+		assert.Equal(t, allDone, status)
 		assert.Contains(t, stderr, "There are no users to add.")
 	}
 	f := newFixture(t)
 	f.stdin = "user-1\n"
-	_, _, stderr, err := f.run(t.Context(), "-ids", "-")
+	_, _, stderr, err := f.run(t.Context(), "--ids", "-")
 	require.NoError(t, err)
 	assert.NotContains(t, stderr, "There are no users")
 }
@@ -877,9 +898,9 @@ func TestThePageIsServed(t *testing.T) {
 			}
 			return flashbacktest.None()
 		})
-		status, _, _, err := f.run(t.Context(), "-ids", "-", "-ui", address)
+		status, _, _, err := f.run(t.Context(), "--ids", "-", "--ui", address)
 		require.NoError(t, err)
-		assert.Equal(t, allActive, status)
+		assert.Equal(t, allDone, status)
 		assert.Equal(t, []int{200, 200, 403}, statuses, "other pages can't change jobs")
 		assert.Contains(t, bodies.String(), "<title>River</title>")
 		assert.Contains(t, bodies.String(), "user-1")

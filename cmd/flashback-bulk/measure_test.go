@@ -48,22 +48,76 @@ func measured(t *testing.T, users int) (f *fixture, ids string) {
 	return f, ids
 }
 
-func TestMeasureTenKills(t *testing.T) { //nolint:paralleltest // It is measured.
-	f, ids := measured(t, 5000)
-	f.backend.Decide(trouble)
-	f.backend.LimitRate(400, 40)
-	began := time.Now()
-	for range 10 {
-		process, _, _ := f.process("real", "-ids", ids)
-		<-time.After(500*time.Millisecond + rand.N(2*time.Second))
-		require.NoError(t, process.Process.Kill())
-		require.Error(t, process.Wait())
+// TestMeasureTwentyKills has 5,000 users and a fault in one of ten requests, once without a
+// kill and once with twenty in a row: with rate limits, and with a backend that takes 200 ms.
+func TestMeasureTwentyKills(t *testing.T) { //nolint:paralleltest // It is measured.
+	for _, world := range []struct {
+		limit int // a second; 0 for none
+		apart time.Duration
+	}{{400, 500 * time.Millisecond}, {100, 2 * time.Second}, {0, 2 * time.Second}} {
+		var without time.Duration
+		for _, kills := range []int{0, 20} {
+			f, ids := measured(t, 5000)
+			f.backend.Decide(func(r *http.Request) flashbacktest.Fault {
+				fault := trouble(r)
+				if world.limit == 0 {
+					fault.Delay = 200 * time.Millisecond
+				}
+				return fault
+			})
+			f.backend.LimitRate(world.limit, world.limit/10)
+			began := time.Now()
+			for range kills {
+				process, _, _ := f.process("real", "--ids", ids)
+				<-time.After(world.apart + rand.N(world.apart))
+				_ = process.Process.Kill() // it may have ended
+				_ = process.Wait()
+			}
+			before := f.activations()
+			process, stdout, stderr := f.process("real", "--ids", ids)
+			require.NoError(t, process.Wait(), "%s", stderr)
+			took := time.Since(began)
+			if kills == 0 {
+				without = took
+			}
+			t.Logf("limit %d, %d kills: %.1f s, %.2f of the time without; %d calls before the last kill\n%s%s",
+				world.limit, kills, took.Seconds(), float64(took)/float64(without), before, stdout, stderr)
+			f.settledOnce(5000)
+		}
 	}
-	t.Logf("%d calls before the last kill", f.activations())
-	process, stdout, stderr := f.process("real", "-ids", ids)
-	require.NoError(t, process.Wait(), "%s", stderr)
-	t.Logf("%v in all\n%s%s", time.Since(began).Round(time.Second), stdout, stderr)
-	f.settledOnce(5000)
+}
+
+// TestMeasureEachOperation has 5,000 users, a fault in one of ten requests, a limit and five kills.
+func TestMeasureEachOperation(t *testing.T) { //nolint:paralleltest // It is measured.
+	for _, op := range operations {
+		t.Run(op.name, func(t *testing.T) {
+			f, _ := measured(t, 0)
+			c := f.crowd(op.name, 5000)
+			served := 0
+			f.backend.Decide(func(r *http.Request) flashbacktest.Fault {
+				served++
+				return trouble(r)
+			})
+			f.backend.LimitRate(400, 40)
+			began := time.Now()
+			f.killed("real", c.args, 5, 700, 200*time.Millisecond) // to look costs the backend time
+			took := time.Since(began)
+			applied, times, most, verdicts := 0, map[string]int{}, 0, map[verdict]int{}
+			for _, r := range f.backend.Requests() {
+				if r.Applied {
+					applied++
+					times[r.Path+string(r.Body)]++ // a new user's password is another one each time
+					most = max(most, times[r.Path+string(r.Body)])
+				}
+			}
+			for _, v := range f.verdicts() {
+				verdicts[v]++
+			}
+			ideal := time.Duration(served) * time.Second / 400
+			t.Logf("%.1f s, %.2f of the ideal for %d requests; %d were applied, at most %d of one path and body; %v",
+				took.Seconds(), float64(took)/float64(ideal), served, applied, most, verdicts)
+		})
+	}
 }
 
 // TestMeasureAFleet has four processes, each of which is killed and started again, on a
@@ -84,13 +138,13 @@ func TestMeasureAFleet(t *testing.T) { //nolint:paralleltest // It is measured.
 	for range 4 {
 		fleet.Go(func() {
 			for range 2 {
-				process, _, _ := f.process("real", "-ids", ids, "-most", fmt.Sprint(users))
+				process, _, _ := f.process("real", "--ids", ids, "--most", fmt.Sprint(users))
 				<-time.After(5*time.Second + rand.N(20*time.Second))
 				_ = process.Process.Kill() // it may have ended without PostgreSQL
 				_ = process.Wait()
 			}
 			for status := couldNot; status == couldNot; { // it began without PostgreSQL
-				process, stdout, stderr := f.process("real", "-ids", ids, "-most", fmt.Sprint(users))
+				process, stdout, stderr := f.process("real", "--ids", ids, "--most", fmt.Sprint(users))
 				_ = process.Wait()
 				status = process.ProcessState.ExitCode()
 				t.Logf("status %d\n%s%s", status, stdout, stderr)
@@ -124,7 +178,7 @@ func TestMeasureAnOutage(t *testing.T) { //nolint:paralleltest // It is measured
 		}
 		return flashbacktest.None()
 	})
-	process, stdout, stderr := f.process("real", "-ids", ids)
+	process, stdout, stderr := f.process("real", "--ids", ids)
 	require.NoError(t, process.Wait(), "%s", stderr)
 	t.Logf("%d requests in the minute, %d of them after its first second; all done %v after it\n%s%s",
 		during.Load(), down.Load(), (time.Since(began) - 65*time.Second).Round(100*time.Millisecond), stdout, stderr)
@@ -146,7 +200,7 @@ func TestMeasureAMillion(t *testing.T) { //nolint:paralleltest // It is measured
 	defer backend.Close()
 	f.env["FLASHBACK_BASE_URL"] = backend.URL
 	began := time.Now()
-	process, stdout, stderr := f.process("real", "-ids", ids, "-most", "1000000")
+	process, stdout, stderr := f.process("real", "--ids", ids, "--most", "1000000")
 	require.Eventually(t, func() bool { return first.Load() != nil }, 10*time.Minute, 10*time.Millisecond)
 	<-time.After(time.Minute) // the rest is alike
 	perSecond := float64(calls.Load()) / time.Since(*first.Load()).Seconds()

@@ -18,7 +18,7 @@ func TestAStoreIsReadWhereNothingCanBeWritten(t *testing.T) {
 	f := newFixture(t)
 	f.backend.AddDeletedUser("user-1")
 	f.stdin = "user-1\n"
-	_, _, _, err := f.run(t.Context(), "-ids", "-")
+	_, _, _, err := f.run(t.Context(), "--ids", "-")
 	require.NoError(t, err)
 	dir := filepath.Dir(f.store)
 	require.NoError(t, os.Chmod(f.store, 0o444))                //nolint:gosec // As another user reads it.
@@ -35,9 +35,9 @@ func TestAStoreIsReadWhereNothingCanBeWritten(t *testing.T) {
 
 	assert.Equal(t, map[string]verdict{"user-1": activated}, f.verdicts())
 	f.stdin = "user-1\nuser-2\n"
-	_, stdout, _, err := f.run(t.Context(), "-ids", "-", "-dry-run")
+	_, stdout, _, err := f.run(t.Context(), "--ids", "-", "--dry-run")
 	require.NoError(t, err)
 	assert.Equal(t, "user-2\n", stdout)
-	_, _, _, err = f.run(t.Context(), "-ids", "-")
+	_, _, _, err = f.run(t.Context(), "--ids", "-")
 	require.ErrorContains(t, err, "can't be used")
 }
