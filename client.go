@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
@@ -23,9 +24,10 @@ const (
 )
 
 // Client calls the Flashback API. It is safe for concurrent use. Make one and keep it: its
-// calls share connections and rate limits.
+// calls share connections and the gates of the operations.
 type Client struct {
 	Organization *OrganizationService
+	Workspaces   *WorkspacesService
 
 	connection
 }
@@ -38,17 +40,20 @@ type FlashbackClient = Client
 // settings are what the options set, and the caller that is made of them.
 type settings struct {
 	caller    call.Client
-	session   *session      // that Token asks
-	keep      keeper        // of a session that is to be made
+	session   *renewer      // that Token asks
+	store     TokenStore    // of a session that is to be made
 	token     string        // the fixed one
 	httpLimit time.Duration // the Timeout of the http.Client that the caller gave
 	timeout   time.Duration // of an attempt
 	plaintext bool
+	ungated   bool   // without gates
+	backend   string // the base URL that the gates, the clock and workspacesRead are for
+	// workspacesRead has the IDs of the workspaces that were read: see WorkspacesService.Delete.
+	workspacesRead *sync.Map
 }
 
-// NewClient returns a client that authenticates with accessToken. With [WithTokenSource] or
-// [WithSession], accessToken must be "". NewClient sends nothing. Its errors match
-// [ErrInvalidArgument].
+// NewClient returns a client that authenticates with accessToken. With [WithTokenSource],
+// accessToken must be "". NewClient sends nothing. Its errors match [ErrInvalidArgument].
 func NewClient(accessToken string, opts ...Option) (*Client, error) {
 	return newSettings(accessToken).build("NewClient", opts)
 }
@@ -65,16 +70,15 @@ func newSettings(accessToken string) *settings {
 				Limit:         8 * time.Second,
 				MaxRetryAfter: 60 * time.Second,
 			},
-			Throttles: new(call.Throttles),
-			Clock:     new(call.Clock),
+			OutageWait: 30 * time.Second,
 		},
 	}
 	_ = WithBaseURL(DefaultBaseURL)(s) // DefaultBaseURL is valid, so this does not fail.
 	return s
 }
 
-// With returns a copy with other options. It shares connections and rate limits, unless an
-// option replaces them.
+// With returns a copy with other options. It shares connections, and the gates of the
+// operations unless it is for another backend.
 func (c *Client) With(opts ...Option) (*Client, error) {
 	if c == nil || c.settings == nil {
 		return nil, invalid("With", "", errNoClient)
@@ -113,14 +117,14 @@ func (s *settings) build(op string, opts []Option) (*Client, error) {
 	caller := &s.caller
 	switch err := checkToken(s.token); {
 	case caller.Renews && s.token != "":
-		return nil, invalid(op, "", errors.New(`both an access token and WithTokenSource or WithSession are given; pass "" as the access token`))
-	case s.keep != nil:
-		return nil, invalid(op, "", errors.New("OnRenew and WithTokenStore are options of Login and Resume"))
+		return nil, invalid(op, "", errors.New(`both an access token and WithTokenSource are given; pass "" as the access token`))
+	case s.store != nil:
+		return nil, invalid(op, "", errors.New("WithTokenStore is an option of Login and Resume"))
 	case s.session != nil && s.session.baseURL != caller.BaseURL.String():
-		return nil, invalid(op, "", fmt.Errorf("the session is one of another backend, %s; use WithBaseURL", s.session.baseURL))
+		return nil, invalid(op, "", fmt.Errorf("the session is that of another backend, %s; leave WithBaseURL out", s.session.baseURL))
 	case caller.Renews:
 	case s.token == "":
-		return nil, invalid(op, "", errors.New("the access token is empty; give one, or WithTokenSource or WithSession"))
+		return nil, invalid(op, "", errors.New("the access token is empty; give one, or WithTokenSource, or use Session.Client"))
 	case err != nil:
 		return nil, invalid(op, "", fmt.Errorf("the access token %w", err))
 	default:
@@ -133,6 +137,13 @@ func (s *settings) build(op string, opts []Option) (*Client, error) {
 	if caller.Sender.Transport == nil {
 		caller.Sender.Transport, caller.Sender.Trusted = NewTransport(), true
 	}
+	if s.backend != caller.BaseURL.String() { // Another backend has limits and a clock of its own.
+		s.backend = caller.BaseURL.String()
+		caller.Gates, caller.Clock, s.workspacesRead = new(call.Gates), new(call.Clock), new(sync.Map)
+	}
+	if s.ungated {
+		caller.Gates = nil
+	}
 	caller.Sender.Timeout = s.timeout
 	if s.httpLimit > 0 && (s.timeout == 0 || s.httpLimit < s.timeout) {
 		caller.Sender.Timeout = s.httpLimit
@@ -140,6 +151,7 @@ func (s *settings) build(op string, opts []Option) (*Client, error) {
 	c := connection{func() *settings { return s }}
 	return &Client{
 		Organization: &OrganizationService{Users: &UsersService{c}, connection: c},
+		Workspaces:   &WorkspacesService{c},
 		connection:   c,
 	}, nil
 }

@@ -1,6 +1,8 @@
 package flashback
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,9 +11,12 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/flashbacknetwork/flashback-go/internal/call"
+	"github.com/flashbacknetwork/flashback-go/internal/redact"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
 
@@ -40,49 +45,122 @@ type Request struct {
 	Path string
 	// Segments has the value of each segment of Path in braces. Do escapes the values.
 	Segments map[string]string
-	// Query is the query. No error and no log shows its values.
+	// Query is the query. Its keys show in errors, and its values don't. Values of eight bytes
+	// and more are also redacted where the server echoes them; for shorter ones, use Secrets.
 	Query url.Values
-	// Body is encoded as JSON; nil stands for no body.
+	// Body is encoded as JSON; nil, also that of a type, stands for no body.
 	Body any
 	// Retry says whether the request may be retried after an ambiguous attempt.
 	Retry Retry
-	// Name names the operation in errors and logs. Calls with the same name share a rate limit.
+	// Name names the operation in errors and logs. Calls with the same name share a gate.
 	// "" stands for Method and Path.
 	Name string
+	// Secrets are texts in Path, Segments, Query or Body, such as a password in the body. They
+	// are redacted in errors, logs and headers, however short they are.
+	Secrets []Secret
 }
 
-// Do calls any endpoint, with the attempts, verdicts and errors of the other calls, and
-// decodes the whole JSON of a success, with its envelope, into the value that into points
-// to, as [json.Unmarshal] does. A nil into takes any success; a 204 leaves into as it is.
+// Do calls any endpoint, with the attempts, verdicts and errors of the other calls.
 //
-// A 2xx is a success if it is a 204, or JSON that fits into and does not say
-// "success": false. A 202, or other JSON, is [ErrUnexpectedResponse]; unless the request is
-// safe, the outcome is then unknown, and into may be half filled. There is no read-back:
-// behind a proxy that repeats a DELETE, a refused one may have been applied.
+// into is where the body of a success goes, with its envelope:
+//
+//   - What [json.Unmarshal] takes is decoded by it, into itself. A *[json.RawMessage] gets the
+//     JSON as it is. A 204 leaves into as it is.
+//   - An [io.Writer] gets the body as it is, whatever its type, up to 64 MiB.
+//   - nil takes any body or none, but no HTML page, which is a proxy's.
+//
+// A complete 2xx is a success if into takes its body, it is no 202, and it does not say
+// "success": false. A body that does not fit into ends the call with
+// [ErrUnexpectedResponse], and may leave into half filled. The error of a writer ends it with
+// that error. Unless the request is safe, the outcome is then unknown: the server may have
+// applied the request. There is no read-back: behind a proxy that repeats a DELETE, a refused
+// one may have been applied.
 func (c *Client) Do(ctx context.Context, req Request, into any) error {
 	responseFor(ctx) // A call that sends nothing leaves it empty.
-	op, path, err := req.operation(into)
-	if err != nil {
-		return invalid(req.name(), "", err)
+	var secrets redact.Secrets
+	in := call.Input{}
+	for _, secret := range req.Secrets {
+		secrets.AddPassword(secret.Reveal())
+		in.Secrets = append(in.Secrets, secret.Reveal())
 	}
-	in := call.Input{Path: path, Read: func(body []byte) error { return decode(body, into) }}
+	op, err := req.operation(&in, into)
+	if err != nil {
+		if shown := secrets.Text(err.Error()); shown != err.Error() {
+			err = errors.New(shown)
+		}
+		return invalid(secrets.Text(req.name()), "", err)
+	}
+	op.Name = secrets.Text(op.Name)
 	var conn connection
 	if c != nil {
 		conn = c.connection
 	}
-	_, err = conn.do(ctx, op, "JSON that fits the target", &in, req.Body)
+	_, err = conn.do(ctx, op, expected(op), &in, nil)
 	return err
 }
 
-// decode decodes a body into the caller's own value.
-func decode(body []byte, into any) error {
-	if into == nil {
-		return nil
+// expected is what a success should have.
+func expected(op *call.Op) string {
+	switch op.Body {
+	case call.NoPage:
+		return "any success but a page"
+	case call.AnyBody:
+		return "any success"
+	case call.JSON:
 	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return call.MismatchError{What: "what does not fit: " + err.Error()}
+	return "JSON that fits the target"
+}
+
+// target returns which bodies into takes, and how it takes one.
+func target(into any) (call.Body, func(*call.Response) error, error) {
+	if into == nil {
+		return call.NoPage, func(*call.Response) error { return nil }, nil
+	}
+	writer, isWriter := into.(io.Writer)
+	switch isPointer := reflect.TypeOf(into).Kind() == reflect.Pointer; {
+	case isNil(into), !isPointer && !isWriter:
+		return 0, nil, fmt.Errorf("the response can't be decoded into a %T; give a pointer, an io.Writer, or nil", into)
+	case isWriter:
+		return call.AnyBody, func(r *call.Response) error { return write(r.Body, writer) }, nil
+	}
+	return call.JSON, func(r *call.Response) error { return decode(r.Body, into) }, nil
+}
+
+func write(body []byte, into io.Writer) error {
+	if _, err := io.Copy(into, bytes.NewReader(body)); err != nil {
+		return call.WriteError{Err: err}
 	}
 	return nil
+}
+
+// decode decodes a body into the caller's own value. Its error names no type of many words,
+// such as a struct without a name, since errors are cut.
+func decode(body []byte, into any) error {
+	err := json.Unmarshal(body, into)
+	if err == nil {
+		return nil
+	}
+	what := "what does not fit: " + err.Error()
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		goType := wrong.Type.String()
+		if len(goType) > 60 {
+			goType = wrong.Type.Kind().String()
+		}
+		what = fmt.Sprintf("%s, which does not fit %s of type %s", wrong.Value, oneLine(cmp.Or(wrong.Field, "the target"), 60), goType)
+	}
+	return call.MismatchError{What: what}
+}
+
+// isNil tells whether value is nil, or a nil of its type.
+func isNil(value any) bool {
+	switch v := reflect.ValueOf(value); v.Kind() { //nolint:exhaustive // No other can be nil.
+	case reflect.Invalid:
+		return true
+	case reflect.Chan, reflect.Func, reflect.Map, reflect.Pointer, reflect.Slice:
+		return v.IsNil()
+	default:
+		return false
+	}
 }
 
 func (r *Request) name() string {
@@ -93,29 +171,51 @@ func (r *Request) name() string {
 	return r.Method + " " + path
 }
 
-// operation returns the operation of one request, and its escaped path.
-func (r *Request) operation(into any) (*call.Op, string, error) {
+// operation returns the operation of one request, and completes what is given to it.
+func (r *Request) operation(in *call.Input, into any) (*call.Op, error) {
+	if err := r.checkUTF8(); err != nil {
+		return nil, err
+	}
 	retry, err := r.retry()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	path, err := r.path()
-	if err != nil {
-		return nil, "", err
+	if in.Path, err = r.path(); err != nil {
+		return nil, err
+	}
+	if in.Body, err = r.body(); err != nil {
+		return nil, err
+	}
+	op := &call.Op{
+		Name: r.name(), Method: r.Method, Query: r.Query.Encode(), Rule: verdict.Rule{Retry: retry},
+		Required: true, AllowEmpty: true, MaxBody: maxListBody,
+	}
+	op.Body, in.Read, err = target(into)
+	return op, err
+}
+
+func (r *Request) checkUTF8() error {
+	texts := []string{r.Path, r.Name}
+	for key, values := range r.Query {
+		texts = append(append(texts, key), values...)
+	}
+	if slices.ContainsFunc(texts, func(text string) bool { return !utf8.ValidString(text) }) {
+		return errors.New("the path, the name or the query is not valid UTF-8; convert it")
+	}
+	return nil
+}
+
+// body returns the encoded body, or nil if there is none.
+func (r *Request) body() ([]byte, error) {
+	if isNil(r.Body) {
+		return nil, nil
 	}
 	switch r.Body.(type) {
 	case json.Marshaler:
 	case io.Reader, []byte:
-		return nil, "", fmt.Errorf("the body is encoded as JSON, and a %T is none; give a value, or a json.RawMessage", r.Body)
+		return nil, fmt.Errorf("the body is encoded as JSON, and a %T is none; give a value, or a json.RawMessage", r.Body)
 	}
-	target := reflect.TypeOf(into)
-	if target != nil && (target.Kind() != reflect.Pointer || reflect.ValueOf(into).IsNil()) {
-		return nil, "", fmt.Errorf("the response can't be decoded into a %T; give a pointer, or nil", into)
-	}
-	return &call.Op{
-		Name: r.name(), Method: r.Method, Query: r.Query.Encode(), Rule: verdict.Rule{Retry: retry},
-		Required: true, AllowEmpty: true, MaxBody: maxListBody,
-	}, path, nil
+	return encode(r.Body)
 }
 
 func (r *Request) retry() (verdict.Retry, error) {
@@ -158,6 +258,8 @@ func (r *Request) path() (string, error) {
 				return "", fmt.Errorf("the segment {%s} %w", name, err)
 			}
 			segment = value
+		} else if name, ok := strings.CutPrefix(segment, ":"); ok {
+			return "", fmt.Errorf("the path %q has the segment %q; write {%s}, and give its value in Segments", r.Path, segment, name)
 		} else if segment == "." || segment == ".." || strings.ContainsAny(segment, "{}") || strings.ContainsFunc(segment, invisible) {
 			return "", fmt.Errorf("the path %q has a segment that can't be one: %q", r.Path, segment)
 		}

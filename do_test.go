@@ -1,16 +1,22 @@
 package flashback_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/iotest"
 
+	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -151,6 +157,12 @@ func TestWhatDoCannotUseIsRefusedAndNothingIsSent(t *testing.T) {
 		"a control in the path":      {get(func(r *flashback.Request) { r.Path = "/a\x00" }), nil, "segment"},
 		"a backslash in the path":    {get(func(r *flashback.Request) { r.Path = `/a\b` }), nil, "escaped"},
 		"an invisible character":     {get(func(r *flashback.Request) { r.Segments["id"] = "\u200b" }), nil, "invisible"},
+		"a name in the old style":    {get(func(r *flashback.Request) { r.Path = "/a/:id" }), nil, `has the segment ":id"; write {id}`},
+		"a path that is not UTF-8":   {get(func(r *flashback.Request) { r.Path = "/a/{id}/\xff" }), nil, "UTF-8"},
+		"a name that is not UTF-8":   {get(func(r *flashback.Request) { r.Name = "\xff" }), nil, "UTF-8"},
+		"a key that is not UTF-8":    {get(func(r *flashback.Request) { r.Query = url.Values{"\xff": {"a"}} }), nil, "UTF-8"},
+		"a query that is not UTF-8":  {get(func(r *flashback.Request) { r.Query = url.Values{"a": {"b", "\xff"}} }), nil, "UTF-8"},
+		"a nil writer":               {get(func(*flashback.Request) {}), (*bytes.Buffer)(nil), "io.Writer"},
 		"a method that is no letter": {get(func(r *flashback.Request) { r.Method = "G3T" }), nil, "method"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -223,7 +235,6 @@ func TestDoTellsWhatDoesNotFit(t *testing.T) {
 		"of what was applied, the outcome is unknown": {"POST", `[]`, &struct{}{}, true, 1},
 		"of what says false, it is a failure":         {"POST", `{"success":false,"message":"no"}`, &struct{}{}, false, 1},
 		"a page":                                      {"POST", htmlPage, &struct{}{}, true, 1},
-		"nothing, where nothing is wanted":            {"POST", "", nil, true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -322,4 +333,325 @@ func TestABodyMayEncodeItself(t *testing.T) {
 	err := do(newWire(t), &node{})
 	require.ErrorIs(t, err, flashback.ErrInvalidArgument)
 	require.NotErrorIs(t, err, flashback.ErrOutcomeUnknown)
+}
+
+type shape interface{ Sides() int }
+
+type square struct{ Side int }
+
+func (s *square) Sides() int { return 4 * s.Side }
+
+// colors is a map that decodes itself.
+type colors map[string]bool
+
+func (c *colors) UnmarshalJSON(data []byte) error {
+	var names []string
+	if err := json.Unmarshal(data, &names); err != nil {
+		return err
+	}
+	if *c == nil {
+		*c = colors{}
+	}
+	for _, name := range names {
+		(*c)[name] = true
+	}
+	return nil
+}
+
+// counter counts how often it is decoded.
+type counter struct{ times int }
+
+func (c *counter) UnmarshalJSON([]byte) error {
+	c.times++
+	return nil
+}
+
+func TestDoDecodesOnceIntoTheTargetItself(t *testing.T) {
+	t.Parallel()
+	do := func(body string, into any) error {
+		return newWire(t, says(200, body)).client().Do(t.Context(), flashback.Request{Method: "POST", Path: "/x"}, into)
+	}
+	var within shape = &square{}
+	require.NoError(t, do(`{"side":3}`, &within))
+	assert.Equal(t, 12, within.Sides())
+
+	var own colors
+	require.NoError(t, do(`["red"]`, &own))
+	assert.Equal(t, colors{"red": true}, own)
+
+	full := map[string]int{"a": 1, "b": 2}
+	require.NoError(t, do(`{"b":3}`, &full))
+	assert.Equal(t, map[string]int{"a": 1, "b": 3}, full)
+
+	list := []square{{1}, {2}}
+	require.NoError(t, do(`[{},{"side":5},{"side":6}]`, &list))
+	assert.Equal(t, []square{{1}, {5}, {6}}, list)
+
+	var raw json.RawMessage
+	require.NoError(t, do(` [1, 2] `, &raw))
+	assert.JSONEq(t, `[1,2]`, string(raw))
+	require.ErrorIs(t, do("id,name\n1,a\n", &raw), flashback.ErrOutcomeUnknown, "CSV is no JSON")
+
+	var anything any
+	require.NoError(t, do(`7`, &anything))
+	assert.InDelta(t, 7, anything, 0)
+
+	var once counter
+	require.NoError(t, do(`{}`, &once))
+	assert.Equal(t, 1, once.times)
+
+	for name, first := range map[string]httpmock.Responder{
+		"a 202": says(202, `{}`), "a redirect": says(302, `{}`), "a success that is none": says(200, `{"success":"no"}`), "false": says(200, `{"success":false}`),
+		"a refusal": says(500, `{"success":true}`), "a cut body": func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(io.MultiReader(strings.NewReader(`{}`), iotest.ErrReader(io.ErrUnexpectedEOF)))}, nil
+		},
+	} {
+		var never counter
+		w := newWire(t, first)
+		require.Error(t, w.client().Do(t.Context(), flashback.Request{Method: "POST", Path: "/x"}, &never), name)
+		assert.Zero(t, never.times, name)
+	}
+}
+
+func TestDoWithoutATargetTakesAnyCompleteSuccess(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		status int
+		body   string
+		header []string
+		kinds  []string // of a failure
+	}{
+		"nothing":               {201, "", nil, nil},
+		"white space":           {200, "\n", nil, nil},
+		"a word":                {200, "OK", []string{"Content-Type", "text/plain"}, nil},
+		"CSV":                   {200, "a,b\n", []string{"Content-Type", "text/csv"}, nil},
+		"half an object":        {200, `{"id":`, nil, nil},
+		"a bare array":          {200, `[1]`, nil, nil},
+		"no content":            {204, "", nil, nil},
+		"accepted for later":    {202, "", nil, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}},
+		"a page":                {200, htmlPage, []string{"Content-Type", "text/html; charset=utf-8"}, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}},
+		"a page of XHTML":       {200, "<x/>", []string{"Content-Type", "application/xhtml+xml"}, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}},
+		"a page without a type": {200, htmlPage, nil, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}},
+		"a page called text":    {200, " \n" + htmlPage, []string{"Content-Type", "text/plain"}, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}},
+		"an empty page":         {200, "", []string{"Content-Type", "text/html"}, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}},
+		"what says false":       {200, `{"success":false}`, nil, []string{"ErrUnexpectedResponse"}},
+		"what is neither":       {200, `{"success":"yes"}`, nil, []string{"ErrOutcomeUnknown", "ErrUnexpectedResponse"}},
+	} {
+		w := newWire(t, says(tt.status, tt.body, tt.header...))
+		err := w.client().Do(t.Context(), flashback.Request{Method: "POST", Path: "/x"}, nil)
+		if tt.kinds == nil {
+			require.NoError(t, err, name)
+			continue
+		}
+		assert.Equal(t, tt.kinds, kinds(err), "%s: %v", name, err)
+	}
+	w := newWire(t, says(200, ""))
+	require.NoError(t, w.client().Do(t.Context(), flashback.Request{Method: "GET", Path: "/x"}, nil))
+	w = newWire(t, says(200, htmlPage), says(200, ""))
+	require.NoError(t, w.client().Do(t.Context(), flashback.Request{Method: "GET", Path: "/x"}, nil), "a page is retried")
+	var into any
+	w = newWire(t, says(200, ""))
+	require.ErrorIs(t, w.client().Do(t.Context(), flashback.Request{Method: "POST", Path: "/x"}, &into), flashback.ErrOutcomeUnknown, "what is to be decoded must be there")
+}
+
+func TestDoWritesTheBodyAsItIs(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{"\xef\xbb\xbfid,name\n1,Zo\xc3\xab\n", `{"a": 1}`, "\xef\xbb\xbf[]", "\x00\xff", "", htmlPage, "7"} {
+		var accept string
+		w := newWire(t, lost, func(req *http.Request) (*http.Response, error) {
+			accept = req.Header.Get("Accept")
+			return says(200, body, "Content-Type", "text/csv")(req)
+		})
+		var got bytes.Buffer
+		require.NoError(t, w.client().Do(t.Context(), flashback.Request{Method: "GET", Path: "/export"}, &got))
+		assert.Equal(t, body, got.String())
+		assert.Equal(t, "*/*", accept)
+	}
+	var got bytes.Buffer
+	require.NoError(t, newWire(t, says(204, "")).client().Do(t.Context(), flashback.Request{Method: "GET", Path: "/export"}, &got))
+	err := newWire(t, says(200, `{"success":false,"message":"no export"}`)).client().Do(t.Context(), flashback.Request{Method: "GET", Path: "/export"}, &got)
+	require.ErrorContains(t, err, "no export")
+	err = newWire(t, says(202, "soon")).client().Do(t.Context(), flashback.Request{Method: "POST", Path: "/export"}, &got)
+	require.ErrorIs(t, err, flashback.ErrOutcomeUnknown)
+	assert.Empty(t, got.String())
+
+	large := strings.Repeat("x", 3<<20)
+	require.NoError(t, newWire(t, says(200, large)).client().Do(t.Context(), flashback.Request{Method: "GET", Path: "/export"}, &got))
+	assert.Equal(t, len(large), got.Len())
+	require.NoError(t, newWire(t, says(200, "x")).client().Do(t.Context(), flashback.Request{Method: "GET", Path: "/export"}, io.Discard), "a writer need be no pointer")
+}
+
+// failingWriter is a file on a disk that is full.
+type failingWriter struct{}
+
+func (*failingWriter) Write([]byte) (int, error) {
+	return 0, syscall.ENOSPC
+}
+
+// One path for every error: whatever is wrong with the response to a request that may have
+// been applied, there are a record and all of the response.
+func TestEveryErrorOfDoHasItsRecordAndItsResponse(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		body string
+		into any
+		kind error
+	}{
+		"a body that does not fit": {`{"side":"three ` + marked + `"}`, &square{}, flashback.ErrUnexpectedResponse},
+		"a body that is no JSON":   {"a " + marked, &square{}, flashback.ErrUnexpectedResponse},
+		"a writer that fails":      {"a " + marked, &failingWriter{}, syscall.ENOSPC},
+		"a page":                   {htmlPage, nil, flashback.ErrUnexpectedResponse},
+	} {
+		for method, unknown := range map[string]bool{"POST": true, "GET": false} {
+			var log bytes.Buffer
+			var response flashback.Response
+			w := newWire(t, says(201, tt.body, "X-Request-Id", "r-1", "X-Echo", marked))
+			client := w.client(flashback.WithLogger(slog.New(slog.NewTextHandler(&log, nil))), flashback.WithMaxRetries(0))
+			err := client.Do(flashback.WithResponse(t.Context(), &response), flashback.Request{
+				Method: method, Path: "/shapes", Secrets: []flashback.Secret{flashback.NewSecret(marked)},
+			}, tt.into)
+			require.ErrorIs(t, err, tt.kind, name)
+			e := asError(t, err)
+			assert.Equal(t, unknown, e.OutcomeUnknown, name)
+			assert.Equal(t, 201, e.StatusCode)
+			assert.Equal(t, "r-1", e.RequestID)
+			assert.Equal(t, http.Header{"X-Request-Id": {"r-1"}, "X-Echo": {"[redacted]"}}, e.Header)
+			assert.Equal(t, strings.ReplaceAll(tt.body, marked, "[redacted]"), string(e.Body))
+			assert.Equal(t, flashback.DefaultBaseURL+"/shapes", e.URL)
+			assert.Equal(t, 1, e.Attempts)
+			assert.Equal(t, "r-1", response.RequestID)
+			assert.Equal(t, unknown, strings.Contains(log.String(), "flashback: outcome unknown"), name)
+			assert.Empty(t, leaks(e), name)
+			assert.NotContains(t, log.String(), marked)
+			assert.Equal(t, tt.kind == flashback.ErrUnexpectedResponse, errors.Is(err, flashback.ErrUnexpectedResponse), name) //nolint:errorlint // The table's own.
+		}
+	}
+}
+
+func TestSecretsOfARequestAreShownNowhere(t *testing.T) {
+	t.Parallel()
+	secrets := []flashback.Secret{flashback.NewSecret("4711"), flashback.NewSecret("p/w"), flashback.NewSecret(""), flashback.NewSecret("körper")}
+	request := flashback.Request{
+		Method: "POST", Path: "/x/{code}/4711", Segments: map[string]string{"code": "p/w"}, Query: url.Values{"4711": {"p/w"}},
+		Body: map[string]string{"password": "körper"}, Secrets: secrets, Name: "do 4711",
+	}
+	shown := func(text string) []string {
+		var found []string
+		for _, secret := range []string{"4711", "p/w", "p%2Fw", "körper", "k%C3%B6rper", `k\u00f6rper`} {
+			if strings.Contains(text, secret) {
+				found = append(found, secret)
+			}
+		}
+		return found
+	}
+	for name, responses := range map[string][]httpmock.Responder{
+		"an echo": {says(422, `{"success":false,"message":"the code 4711, p\/w, k\u00f6rper or p%2Fw is wrong"}`, "X-Echo", "4711")},
+		"a transport error": {func(req *http.Request) (*http.Response, error) {
+			return nil, &url.Error{Op: "Post", URL: req.URL.String(), Err: io.EOF}
+		}},
+		"a redirect": {says(302, "", "Location", "https://h.example/4711/k%C3%B6rper?x=p/w")},
+		"a 429":      {says(429, `{"message":"4711"}`), says(403, `{"message":"körper"}`)},
+	} {
+		var log bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		err := newWire(t, responses...).client(flashback.WithLogger(logger)).Do(t.Context(), request, nil)
+		e := asError(t, err)
+		assert.Empty(t, shown(fmt.Sprintf("%v %#v %s %s", e, e.Header, e.Body, e.URL)), name)
+		encoded, err := json.Marshal(e)
+		require.NoError(t, err)
+		assert.Empty(t, shown(string(encoded)), name)
+		assert.Empty(t, shown(log.String()), name)
+	}
+	for _, change := range []func(*flashback.Request){
+		func(r *flashback.Request) { r.Path = "/x/4711{" },
+		func(r *flashback.Request) { r.Body = &node{} },
+		func(r *flashback.Request) { r.Segments = map[string]string{"4711": ""} },
+	} {
+		bad := request
+		change(&bad)
+		err := newWire(t).client().Do(t.Context(), bad, nil)
+		require.ErrorIs(t, err, flashback.ErrInvalidArgument)
+		assert.Empty(t, shown(err.Error()))
+	}
+	var response flashback.Response
+	w := newWire(t, says(200, "", "X-Echo", "code 4711"))
+	require.NoError(t, w.client().Do(flashback.WithResponse(t.Context(), &response), request, nil))
+	assert.Equal(t, "code [redacted]", response.Header.Get("X-Echo"))
+	assert.Equal(t, "https://backend.flashback.tech/x/p%2Fw/4711?4711=p%2Fw", w.sent()[0].URL.String(), "what is sent is sent")
+}
+
+func TestTheWordsOfAQueryAreRedactedByTheirLength(t *testing.T) {
+	t.Parallel()
+	request := flashback.Request{Method: "GET", Path: "/workspaces", Query: url.Values{"kind": {"workspaces"}, "cursor": {"0123456789"}, "code": {"482913"}}}
+	const link = `<https://h.example/workspaces?cursor=0123456789&kind=workspaces>; rel="next"`
+	var response flashback.Response
+	w := newWire(t, says(200, "[]", "Link", link, "X-Echo", wireToken))
+	require.NoError(t, w.client().Do(flashback.WithResponse(t.Context(), &response), request, nil))
+	assert.Equal(t, link, response.Header.Get("Link"), "the next page's link works")
+	assert.Equal(t, "[redacted]", response.Header.Get("X-Echo"))
+
+	err := newWire(t, says(422, `{"message":"no 0123456789, no 482913"}`, "Link", link)).client().Do(t.Context(), request, nil)
+	e := asError(t, err)
+	assert.Equal(t, "no [redacted], no 482913", e.Message)
+	assert.NotContains(t, e.Header.Get("Link"), "0123456789")
+	assert.Equal(t, "https://backend.flashback.tech/workspaces?code=&cursor=&kind=", e.URL, "keys show, and the path is what it is")
+}
+
+func TestATypedNilBodyIsNone(t *testing.T) {
+	t.Parallel()
+	for _, body := range []any{nil, (*square)(nil), map[string]int(nil), []int(nil), json.RawMessage(nil), []byte(nil), (*node)(nil), (*strings.Reader)(nil)} {
+		w := newWire(t, says(200, ""))
+		require.NoError(t, w.client().Do(t.Context(), flashback.Request{Method: "POST", Path: "/x", Body: body}, nil))
+		assert.Nil(t, w.sent()[0].Body, "%T", body)
+		assert.Empty(t, w.sent()[0].Header.Get("Content-Type"))
+	}
+}
+
+func TestTheErrorOfABodyThatDoesNotFitIsWhole(t *testing.T) {
+	t.Parallel()
+	var target struct {
+		Data struct {
+			Buckets []struct {
+				ID, Name, Region, StorageType, Endpoint, CreatedBy string
+				Repositories                                       []struct{ ID, Name, Description string }
+			}
+		}
+	}
+	err := newWire(t, says(200, `{"data":{"buckets":{}}}`)).client().Do(t.Context(), flashback.Request{Method: "GET", Path: "/organization/{id}/buckets", Segments: map[string]string{"id": "x"}}, &target)
+	require.ErrorContains(t, err, "got JSON with object, which does not fit ")
+	require.ErrorContains(t, err, " of type slice (GET https://")
+	err = newWire(t, says(200, `[]`)).client().Do(t.Context(), flashback.Request{Method: "GET", Path: "/x"}, &square{})
+	require.ErrorContains(t, err, "got JSON with array, which does not fit the target of type flashback_test.square (GET ")
+}
+
+// 100,000 paths, each of which is a name of its own, leave no gate behind.
+//
+//nolint:paralleltest // It reads the heap of the whole process.
+func TestANameThatIsUsedOnceCostsNoMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a second")
+	}
+	client, err := flashback.NewClient(wireToken, flashback.WithHTTPClient(&http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 404, Body: io.NopCloser(strings.NewReader(`{"message":"no"}`)), Request: req}, nil
+	})}))
+	require.NoError(t, err)
+	inUse := func() uint64 {
+		var stats runtime.MemStats
+		runtime.GC() //nolint:revive // It is the subject.
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	call := func(n int) {
+		for i := range n {
+			err := client.Do(context.Background(), flashback.Request{Method: "GET", Path: fmt.Sprintf("/bucket/%d", i)}, nil)
+			require.ErrorIs(t, err, flashback.ErrNotFound)
+		}
+	}
+	call(10)
+	before := inUse()
+	call(100_000)
+	grown := int64(inUse()) - int64(before) //nolint:gosec // Both are small.
+	t.Logf("100,000 paths leave %d KiB behind", grown/1024)
+	assert.Less(t, grown, int64(2<<20))
+	runtime.KeepAlive(client)
 }

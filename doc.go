@@ -74,8 +74,11 @@
 //	Create                                 documented; its failures are not known
 //	Provider, AuthMethod of NewUser        types
 //	Login, and refreshing                  documented; the failures of a refresh: not known
-//	ResendInvitation, Logout, ListTokens,  types
-//	RevokeToken, VerifyMFA, MFAType
+//	Workspaces                             documented; Default and DeletedAt: types
+//	Profile, Users.Role                    documented; IsBusiness: types
+//	Users.SetRole                          types; its failures are not known
+//	ResendInvitation, Logout, Verify,      types
+//	MFAType
 //	204, 401, 408, 409, 422, 425, 429,     HTTP
 //	501 to 599, Retry-After
 package flashback

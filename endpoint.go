@@ -33,12 +33,12 @@ var errNoClient = errors.New("it was not made by NewClient, which is where to ge
 // endpoint is one endpoint of the API, as data. T is what its calls return.
 type endpoint[T any] struct {
 	op       call.Op
-	path     string // {id} and {userId} stand for what is in the args
+	path     string // {id} and {userId} stand for the IDs in the args
 	expects  string // in a success
 	reserved string // an ID with which the path would be another endpoint's
 
-	// read reads the result from the body of a success; nil if there is nothing to read.
-	read func(body []byte, in *args[T]) (*T, error)
+	// read reads the result from a success; nil if there is nothing to read.
+	read func(r *call.Response, in *args[T]) (*T, error)
 	// result returns the result of a success from whose body nothing was read.
 	result   func(o *call.Outcome, in *args[T]) *T
 	readBack *readBack[T]
@@ -49,15 +49,19 @@ type readBack[T any] struct {
 	op   *call.Op
 	path string
 	// read reads what a success of op shows, and the result if that is as asked for.
-	read func(body []byte, in *args[T]) (call.Finding, *T, error)
+	read func(r *call.Response, in *args[T]) (call.Finding, *T, error)
 }
 
 // args are what the caller gives to one call of an endpoint.
 type args[T any] struct {
 	id       string
+	userID   string // of a user of the workspace that id names
 	body     any    // encoded as JSON; nil for none
 	password string // in the body
 	wanted   *T     // what the body asks for
+	// notFound is what a documented 404 to the read-back shows. The zero value stands for
+	// nothing.
+	notFound verdict.Reading
 }
 
 // do makes one call of an endpoint by way of s, a client or a service.
@@ -73,12 +77,15 @@ func do[T, S any, P connected[S]](ctx context.Context, s P, e *endpoint[T], in a
 // do makes one call of an endpoint.
 func (e *endpoint[T]) do(ctx context.Context, c connection, in args[T]) (*T, *call.Outcome, error) {
 	responseFor(ctx) // A call that sends nothing leaves it empty.
-	path, err := e.fill(e.path, in.id)
+	path, err := e.fill(e.path, &in)
 	if err != nil {
 		return nil, nil, invalid(e.op.Name, in.id, err)
 	}
 	r := reader[T]{endpoint: e, in: in}
-	input := call.Input{ID: in.id, Path: path, Password: in.password}
+	input := call.Input{ID: in.id, Path: path}
+	if in.password != "" {
+		input.Secrets = []string{in.password}
+	}
 	if e.read != nil {
 		input.Read = r.read
 	}
@@ -102,33 +109,37 @@ type reader[T any] struct {
 	result   *T
 }
 
-func (r *reader[T]) read(body []byte) (err error) {
-	r.result, err = r.endpoint.read(body, &r.in)
+func (r *reader[T]) read(response *call.Response) (err error) {
+	r.result, err = r.endpoint.read(response, &r.in)
 	return err
 }
 
-// ReadBack returns the read-back of the call. Its path has the ID of the call's own, which
-// was checked.
+// ReadBack returns the read-back of the call. Its path has the IDs of the call's own, which
+// were checked.
 func (r *reader[T]) ReadBack() call.ReadBack {
-	path, _ := r.endpoint.fill(r.endpoint.readBack.path, r.in.id)
-	return call.ReadBack{Op: r.endpoint.readBack.op, Path: path, Read: func(body []byte) (finding call.Finding, err error) {
-		finding, r.result, err = r.endpoint.readBack.read(body, &r.in)
+	path, _ := r.endpoint.fill(r.endpoint.readBack.path, &r.in)
+	read := func(response *call.Response) (finding call.Finding, err error) {
+		finding, r.result, err = r.endpoint.readBack.read(response, &r.in)
 		return finding, err
-	}}
+	}
+	return call.ReadBack{Op: r.endpoint.readBack.op, Path: path, Read: read, NotFound: r.in.notFound}
 }
 
-// fill returns a path with the ID in the place of {id}, escaped.
-func (e *endpoint[T]) fill(path, id string) (string, error) {
-	if !strings.Contains(path, "{id}") {
-		return path, nil
+// fill returns a path with the IDs in the places of {id} and {userId}, escaped.
+func (e *endpoint[T]) fill(path string, in *args[T]) (string, error) {
+	if in.id != "" && in.id == e.reserved {
+		return "", fmt.Errorf("the ID %q is the name of another endpoint; give the real one", in.id)
 	}
-	if id == e.reserved && id != "" {
-		return "", fmt.Errorf("the ID %q is the name of another endpoint; give the real one", id)
+	for _, part := range [...]struct{ placeholder, name, id string }{{"{id}", "ID", in.id}, {"{userId}", "user ID", in.userID}} {
+		if !strings.Contains(path, part.placeholder) {
+			continue
+		}
+		if err := checkSegment(part.id); err != nil {
+			return "", fmt.Errorf("the %s %w", part.name, err)
+		}
+		path = strings.Replace(path, part.placeholder, url.PathEscape(part.id), 1)
 	}
-	if err := checkSegment(id); err != nil {
-		return "", fmt.Errorf("the ID %w", err)
-	}
-	return strings.Replace(path, "{id}", url.PathEscape(id), 1), nil
+	return path, nil
 }
 
 // do makes one call. expects is what a success should have in it.

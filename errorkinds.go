@@ -3,6 +3,7 @@ package flashback
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -27,17 +28,32 @@ var (
 	// ErrNoFields is the documented 400 of the organization's Update. It matches
 	// [ErrBadRequest].
 	ErrNoFields = newKind("no valid fields to update", ErrBadRequest)
+	// ErrNotValidated is the documented 400 of the calls on workspaces: the caller is not found,
+	// or has not validated the account. It matches [ErrBadRequest].
+	ErrNotValidated = newKind("the caller's account is not validated", ErrBadRequest)
+	// ErrWorkspaceNotEmpty is the documented 400 of the workspaces' Delete: there are buckets or
+	// repositories in the workspace. It matches [ErrBadRequest].
+	ErrWorkspaceNotEmpty = newKind("the workspace has buckets or repositories", ErrBadRequest)
 	// ErrUnauthorized means that the server responded with a 401: the access token is wrong or
 	// has expired.
 	ErrUnauthorized = newKind("unauthorized", nil)
-	// ErrSessionLost means that the server refused the refresh token, so that the user has to
-	// log in again. It matches [ErrUnauthorized].
-	ErrSessionLost = newKind("the session may be lost: log in again", ErrUnauthorized)
+	// ErrSessionLost means that the API has refused the refresh token of a [Session], so that
+	// the user has to log in again. It matches [ErrUnauthorized].
+	ErrSessionLost = newKind("the session is lost: log in again", ErrUnauthorized)
+	// ErrNoTokens means that there are no tokens to go on with, so that the user has to log in:
+	// nothing was kept yet, or the session was logged out. It matches [ErrUnauthorized].
+	ErrNoTokens = newKind("no tokens: log in", ErrUnauthorized)
 	// ErrForbidden means that the server responded with a 403 and an envelope: the caller's
 	// role is too low, or the user is of another organization.
 	ErrForbidden = newKind("forbidden", nil)
 	// ErrNotFound means that the server responded with a 404 and an envelope.
 	ErrNotFound = newKind("not found", nil)
+	// ErrTargetUserNotFound is the documented 404 of AddUser: the user who is to be added does
+	// not exist. It matches [ErrNotFound].
+	ErrTargetUserNotFound = newKind("the target user does not exist", ErrNotFound)
+	// ErrNotInWorkspace is the documented 404 of SetAccess and RemoveUser: the user is not in the
+	// workspace. It matches [ErrNotFound].
+	ErrNotInWorkspace = newKind("the user is not in the workspace", ErrNotFound)
 	// ErrConflict means that the server responded with a 409 and an envelope.
 	ErrConflict = newKind("conflict", nil)
 	// ErrRateLimited means that the server responded with a 429, or that the call was not sent
@@ -49,6 +65,8 @@ var (
 	// proxy's page, or a wrong base URL), or a 2xx that is no success or lacks what the call
 	// reads. The text says what was expected and what came.
 	ErrUnexpectedResponse = newKind("unexpected response", nil)
+	// ErrIncompleteList means that users are missing in a list. The list has those that came.
+	ErrIncompleteList = newKind("incomplete list", nil)
 	// ErrOutcomeUnknown means that the request may have been applied, and nothing has settled
 	// whether it was: [Error].OutcomeUnknown is set. Such an error matches neither
 	// [ErrBadRequest] nor [ErrForbidden], [ErrNotFound] or [ErrConflict].
@@ -77,9 +95,19 @@ func (k *kindError) Error() string {
 
 func (k *kindError) Unwrap() error { return k.of }
 
-// kindOf is the table of kinds: what a response that ended a call is to [errors.Is]. It
-// returns nil for a 4xx with an envelope that has no kind of its own.
+// kindOf returns what a response that ended a call is to [errors.Is]. A documented message
+// counts with the status whose kind its own is a kind of.
 func kindOf(op *call.Op, expects string, r *call.Response) error {
+	kind := kindOfStatus(op, expects, r)
+	if r.Documented != nil && r.Status != http.StatusUnprocessableEntity && errors.Is(r.Documented.Kind, kind) {
+		return r.Documented.Kind
+	}
+	return kind
+}
+
+// kindOfStatus is the table of kinds. It returns nil for a 4xx with an envelope that has no
+// kind of its own.
+func kindOfStatus(op *call.Op, expects string, r *call.Response) error {
 	switch status := r.Status; {
 	case status == http.StatusUnauthorized:
 		return ErrUnauthorized
@@ -90,9 +118,6 @@ func kindOf(op *call.Op, expects string, r *call.Response) error {
 	case status < 400, !r.Envelope && op.Method != http.MethodHead: // A response to HEAD has no body.
 		return unexpected(expects, r)
 	case status == http.StatusBadRequest, status == http.StatusUnprocessableEntity:
-		if status == http.StatusBadRequest && r.Documented != nil {
-			return r.Documented.Kind
-		}
 		return ErrBadRequest
 	case status == http.StatusForbidden:
 		return ErrForbidden

@@ -53,6 +53,8 @@ type Error struct {
 	// of the network, or several of these. An Error of a mock needs it for [errors.Is], and
 	// OutcomeUnknown for [ErrOutcomeUnknown]; the other fields may stay empty.
 	Err error
+
+	envelope bool // the last response has one
 }
 
 // Error returns one line of a few hundred characters, without secrets. The text of an
@@ -171,17 +173,27 @@ func failure(op *call.Op, expects, id string, o *call.Outcome) *Error {
 	var causes []error
 	if r := o.Response; r != nil {
 		e.StatusCode, e.Message, e.Code, e.Header, e.Body = r.Status, r.Message, r.Code, r.Header, r.Body
-		e.RequestID = call.RequestID(r.Header)
-		if kind := kindOf(op, expects, r); !e.OutcomeUnknown || !isDecision(kind) {
+		e.RequestID, e.envelope = call.RequestID(r.Header), r.Envelope
+		kind := kindOf(op, expects, r)
+		unwritten := slices.ContainsFunc(o.Reasons, func(r call.Reason) bool { return r.Why == call.WriteFailed })
+		if !unwritten && (!e.OutcomeUnknown || !isDecision(kind)) {
 			causes = append(causes, kind)
 		}
 	}
 	for _, r := range o.Reasons {
-		if r.Why == call.NetworkFailed && !o.Sent && errors.Is(r.Err, ErrNotSent) {
+		atGate := r.Why == call.RateLimited || r.Why == call.OutageLasts
+		if !o.Sent && (atGate || r.Why == call.NetworkFailed && errors.Is(r.Err, ErrNotSent)) {
 			causes = append(causes, ErrNotSent)
 		}
-		if r.Why == call.RateLimited && !slices.Contains(causes, ErrRateLimited) {
-			causes = append(causes, ErrRateLimited)
+		kind := error(nil)
+		switch {
+		case r.Why == call.RateLimited:
+			kind = ErrRateLimited
+		case r.Why == call.OutageLasts && r.Err == nil:
+			kind = ErrServer
+		}
+		if !slices.Contains(causes, kind) {
+			causes = append(causes, kind)
 		}
 		causes = append(causes, reason(r))
 	}
@@ -233,11 +245,13 @@ func reason(r call.Reason) error {
 			return r.Err
 		}
 		return &multiError{r.Text, []error{newOpaque(r.Text, r.Cause), r.Err}}
-	case call.NoToken, call.NetworkFailed:
-		if lost, ok := r.Err.(lostSessionError); ok { //nolint:errorlint // A source's own error is not it, whatever it wraps.
-			return lost
+	case call.NoToken, call.NetworkFailed, call.OutageLasts:
+		if e, ok := r.Err.(sessionError); ok { //nolint:errorlint // A source's own error is not it, whatever it wraps.
+			return e
 		}
 		return newOpaque(r.Text, r.Err)
+	case call.WriteFailed:
+		return newOpaque("the response could not be written: "+r.Text, r.Err)
 	case call.RateLimited, call.WaitTooLong:
 	}
 	return errors.New(r.Text)

@@ -45,7 +45,7 @@ func ExampleNewClient() {
 		fmt.Println(err)
 	}
 	// Output:
-	// flashback: NewClient: invalid argument: the access token is empty; give one, or WithTokenSource or WithSession
+	// flashback: NewClient: invalid argument: the access token is empty; give one, or WithTokenSource, or use Session.Client
 	// flashback: NewClient: invalid argument: the access token starts with "Bearer "; pass the token alone
 	// flashback: NewClient: invalid argument: the access token begins or ends with white space (a file's newline?); use strings.TrimSpace
 	// flashback: NewClient: invalid argument: the access token has white space in it; pass the token alone

@@ -3,40 +3,16 @@ package flashback
 import (
 	"context"
 	"errors"
-	"net/http"
-
-	"github.com/flashbacknetwork/flashback-go/internal/call"
-	"github.com/flashbacknetwork/flashback-go/internal/jsonvalue"
-	"github.com/flashbacknetwork/flashback-go/internal/verdict"
-)
-
-var (
-	verifyMFA = endpoint[grant]{
-		op: call.Op{
-			Name: "mfa.verifyLogin", Method: http.MethodPost,
-			Rule: verdict.Rule{Retry: verdict.Idempotent}, Auth: call.Fixed, Required: true, Grants: true,
-		},
-		path: "/mfa/verify-login", expects: "tokens",
-		read: readGrant("fullAccessToken"),
-	}
-	mfaStatus = endpoint[MFARequiredError]{
-		op: call.Op{
-			Name: "mfa.status", Method: http.MethodGet,
-			Rule: verdict.Rule{Retry: verdict.Safe}, Auth: call.Fixed, Required: true,
-		},
-		path: "/mfa/status", expects: "an object",
-		read: readMFA,
-	}
 )
 
 // MFAType is a kind of second factor.
 type MFAType string
 
-// The kinds of second factor. A passkey needs a browser.
+// The kinds of second factor that [PendingLogin.Verify] takes. The server knows others, such as
+// "PASSKEY", which needs a browser.
 const (
 	MFAGoogleAuth MFAType = "GOOGLE_AUTH" // a code of an app
 	MFAMagicLink  MFAType = "MAGIC_LINK"  // the token in a link that was mailed
-	MFAPasskey    MFAType = "PASSKEY"
 )
 
 // MFA is the code of [MFAGoogleAuth], or the token of [MFAMagicLink].
@@ -45,77 +21,62 @@ type MFA struct {
 	Code Secret
 }
 
-// MFARequiredError is in the error of a [Login] that needs a second factor.
+// MFARequiredError is in the error of a [Login] that needs a second factor. Its Verify completes the login.
 type MFARequiredError struct {
-	// Session has few rights until [Session.VerifyMFA], and is not kept before.
-	Session *Session
-	// Methods are the user's factors, and Primary the one to ask for first; "" if the server
+	*PendingLogin
+
+	// Methods are the user's second factors, and Primary is the one to ask for first; "" if the server
 	// does not say.
 	Methods []MFAType
 	Primary MFAType
 }
 
 func (*MFARequiredError) Error() string {
-	return "the login needs a second factor; call VerifyMFA of the Session in the *MFARequiredError"
+	return "the login needs a second factor; call Verify of the *MFARequiredError"
 }
 
-// readMFA reads whether the token needs a second factor: nil, if it does not.
-func readMFA(body []byte, _ *args[MFARequiredError]) (*MFARequiredError, error) {
-	data := member(body, "data")
-	if jsonvalue.Kind(data) != '{' {
-		return nil, errors.New("no data")
-	}
-	on := false
-	for _, key := range []string{"isEnabled", "isRequired", "isEnforced"} {
-		on = on || string(member(data, key)) == "true"
-	}
-	if !on || string(member(data, "sessionVerified")) != "false" {
-		return nil, nil //nolint:nilnil // No second factor is needed.
-	}
-	var mfa MFARequiredError
-	for value := range jsonvalue.Elements(member(data, "enabledMethods")) {
-		if method, ok := jsonvalue.String(value); ok {
-			mfa.Methods = append(mfa.Methods, MFAType(method))
-		}
-	}
-	primary, _ := jsonvalue.String(member(data, "primaryMethod"))
-	mfa.Primary = MFAType(primary)
-	return &mfa, nil
+// PendingLogin is a login that waits for its second factor. It is no session yet: nothing of it is kept, and
+// after the hour of its token the user has to log in anew.
+type PendingLogin struct {
+	// verify is a func, because fmt and deep printers do not look inside functions: the tokens stay hidden.
+	verify func(ctx context.Context, code string, body map[string]string) (*Session, error)
 }
 
-// needsMFA asks once, and not for long: without a response, the calls of the session will
-// tell.
-func (s *session) needsMFA(ctx context.Context, tokens Tokens) *MFARequiredError {
-	ctx, cancel := context.WithTimeout(WithResponse(ctx, nil), patient(ctx))
-	defer cancel()
-	ask := s.with(tokens)
-	ask.settings().caller.Retry.MaxRetries = 0
-	mfa, _, _ := mfaStatus.do(ctx, ask, args[MFARequiredError]{})
-	return mfa
-}
-
-// VerifyMFA gives the session the rights of a login with a second factor, and other tokens.
-// It is repeated. If the outcome is unknown, the code may be spent: use another.
-func (s *Session) VerifyMFA(ctx context.Context, mfa MFA) error {
-	state, err := s.of(ctx, verifyMFA.op.Name)
-	if err != nil {
-		return err
-	}
+// Verify completes the login, and returns the session, with the options of the [Login]. It is retried, because
+// a code that was verified twice does no harm. If the outcome is unknown, the code may be spent: use
+// another one. If only the tokens could not be kept, call Verify again: they are offered to the store
+// once more, and nothing is sent.
+func (p *PendingLogin) Verify(ctx context.Context, mfa MFA) (*Session, error) {
 	code := mfa.Code.Reveal()
 	body := map[string]string{"mfaType": string(mfa.Type), "code": code}
+	var err error
 	switch {
+	case p == nil || p.verify == nil:
+		err = errors.New("the pending login was not made by Login")
+	case ctx == nil:
+		err = errors.New("the context is nil; use context.Background()")
 	case code == "":
-		return invalid(verifyMFA.op.Name, "", errors.New("the code is empty"))
+		err = errors.New("the code is empty")
 	case mfa.Type == MFAMagicLink:
 		body = map[string]string{"mfaType": string(mfa.Type), "token": code}
 	case mfa.Type != MFAGoogleAuth:
-		return invalid(verifyMFA.op.Name, "", errors.New("the type must be GOOGLE_AUTH or MAGIC_LINK"))
+		err = errors.New("the type must be GOOGLE_AUTH or MAGIC_LINK")
 	}
-	return state.send(ctx, verifyMFA.op.Name, func(c connection, newest Tokens) (Tokens, error) {
-		granted, outcome, err := verifyMFA.do(ctx, c, args[grant]{password: code, body: body})
-		if err != nil {
-			return Tokens{}, err
-		}
-		return state.granted(granted, outcome, newest), nil
-	})
+	if err != nil {
+		return nil, invalid(verifyMFA.op.Name, "", err)
+	}
+	return p.verify(ctx, code, body)
+}
+
+// pendingLogin returns the login to which limited was granted. limited has few rights.
+func (r *renewer) pendingLogin(limited Tokens) *PendingLogin {
+	var granted Tokens // of a verification; not kept yet
+	return &PendingLogin{func(ctx context.Context, code string, body map[string]string) (*Session, error) {
+		return r.logIn(ctx, verifyMFA.op.Name, func(ctx context.Context) (_ Tokens, err error) {
+			if granted.empty() {
+				granted, err = r.requestVerify(ctx, limited, code, body)
+			}
+			return granted, err
+		})
+	}}
 }

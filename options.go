@@ -14,7 +14,6 @@ import (
 	"unicode"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
-	"github.com/flashbacknetwork/flashback-go/internal/call"
 )
 
 // Option configures a [Client]. The order of options does not matter.
@@ -50,9 +49,6 @@ func WithBaseURL(rawURL string) Option {
 		if strings.EqualFold(u.Hostname(), "localhost") {
 			u.Host = strings.ToLower(u.Host) // net/http exempts it from a proxy in lower case only.
 		}
-		if s.caller.BaseURL != *u {
-			s.caller.Clock = new(call.Clock) // Another backend has another clock.
-		}
 		s.caller.BaseURL = *u
 		return nil
 	}
@@ -74,6 +70,11 @@ func loopback(host string) bool {
 // OpenTelemetry. Of a Transport that does not, fewer failures are known to have sent nothing,
 // so that more attempts are ambiguous; and it must not send a request twice by itself, since
 // that would go unnoticed.
+//
+// After an attempt that timed out, the next one gets a new connection if the Transport is an
+// [http.Transport]. A wrapper may send it on the same one again: over HTTP/2, the attempts of
+// a call may all wait on a connection that has gone dead, unless its pings notice that
+// within the time of an attempt ([http.HTTP2Config]).
 func WithHTTPClient(hc *http.Client) Option {
 	return func(s *settings) error {
 		if hc == nil {
@@ -106,7 +107,7 @@ func WithTokenSource(source func(ctx context.Context) (string, error)) Option {
 		if source == nil {
 			return errors.New("WithTokenSource got nil; give a function, or pass an access token to NewClient")
 		}
-		s.caller.Renews, s.session = true, nil
+		s.caller.Renews, s.caller.Secrets, s.session = true, nil, nil
 		s.caller.Token = func(ctx context.Context) (string, error) {
 			token, err := source(ctx)
 			if err != nil {
@@ -170,11 +171,25 @@ func WithAttemptTimeout(d time.Duration) Option {
 	}
 }
 
-// WithoutThrottling makes each call obey the Retry-After of its own responses only. By
-// default, a 429 makes all calls of the operation wait.
+// WithOutageWait sets how long calls wait, unsent, while each request of their operation fails.
+// In an outage that has lasted longer, calls fail at once, but for the one whose request finds
+// out whether the outage is over. The default is 30 s; with 0, calls do not wait.
+func WithOutageWait(d time.Duration) Option {
+	return func(s *settings) error {
+		if d < 0 {
+			return fmt.Errorf("WithOutageWait got %v; use 0 to wait for no outage", d)
+		}
+		s.caller.OutageWait = d
+		return nil
+	}
+}
+
+// WithoutThrottling leaves out the gates: each call obeys the Retry-After of its own responses,
+// and no other. By default, all calls of an operation wait while the server limits the rate
+// of the operation, or in an outage.
 func WithoutThrottling() Option {
 	return func(s *settings) error {
-		s.caller.Throttles = nil
+		s.ungated = true
 		return nil
 	}
 }
@@ -188,6 +203,7 @@ func WithoutThrottling() Option {
 //   - "flashback: throttled", at Debug: after a wait because of a rate limit.
 //   - "flashback: attempt", at Debug: after each attempt.
 //   - "flashback: call", at Debug: after each call and each read-back.
+//   - "flashback: renewal failed", at Warn: of a [Session], which tries again.
 func WithLogger(l *slog.Logger) Option {
 	return func(s *settings) error {
 		if l != nil && l.Handler() == nil {

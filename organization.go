@@ -35,19 +35,27 @@ var (
 			Documented: []call.Message{{Text: "No valid fields to update", Kind: ErrNoFields}},
 		},
 		path: "/organization/{id}", reserved: "users", expects: "an envelope",
-		read: readOrganization, result: asWanted[Organization],
+		read: readOrganizationData, result: asWanted[Organization],
 	}
 )
 
-func readOrganization(body []byte, in *args[Organization]) (*Organization, error) {
-	org := organizationOf(member(body, "data"))
-	switch {
-	case org.ID == "":
+// readOrganizationData reads the organization in the envelope of an update, which is that of
+// the call in whatever way the server writes its ID.
+func readOrganizationData(r *call.Response, _ *args[Organization]) (*Organization, error) {
+	org := organizationOf(member(r.Body, "data"))
+	if org.ID == "" {
 		return nil, errors.New("no organization that has an ID in its data")
-	case !sameID(org.ID, in.id):
-		return nil, call.MismatchError{What: fmt.Sprintf("another organization, %q", org.ID)}
 	}
 	return &org, nil
+}
+
+// readOrganization reads the organization that was asked for.
+func readOrganization(r *call.Response, in *args[Organization]) (*Organization, error) {
+	org, err := readOrganizationData(r, in)
+	if err == nil && !sameID(org.ID, in.id) {
+		return nil, call.MismatchError{What: fmt.Sprintf("another organization, %q", org.ID)}
+	}
+	return org, err
 }
 
 // Organization is the caller's organization, read like a [User].

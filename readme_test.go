@@ -69,6 +69,42 @@ func TestVerdictsPage(t *testing.T) {
 	assert.Equal(t, []string{string(out)}, codeBlocks(readFile(t, "docs/verdicts.md"), "text"))
 }
 
+func TestWorkspacesPage(t *testing.T) {
+	t.Parallel()
+	command := exec.CommandContext(t.Context(), "go", "run", "./examples/offboard")
+	command.Env = append(os.Environ(), "FLASHBACK_ACCESS_TOKEN=")
+	out, err := command.Output()
+	require.NoError(t, err)
+	page := readFile(t, "docs/workspaces.md")
+	assert.Equal(t, []string{string(out)}, codeBlocks(page, "text"))
+	blocks := codeBlocks(page, "go")
+	require.Len(t, blocks, 2)
+	newUserModule(t, flashbacktest.New(t)).build(t, `package main
+
+import (
+	"context"
+	"net/url"
+	"os"
+
+	flashback "github.com/flashbacknetwork/flashback-go"
+)
+
+func main() {
+	var (
+		ctx                                = context.Background()
+		client                             *flashback.Client
+		password, pin, workspaceID, repoID string
+	)
+	func() {
+		`+blocks[0]+`
+		_, _ = membership, err
+	}()
+	`+blocks[1]+`
+	_ = err
+}
+`)
+}
+
 func TestErrorsPage(t *testing.T) {
 	t.Parallel()
 	page := readFile(t, "docs/errors.md")
@@ -139,7 +175,7 @@ func TestOperatingPage(t *testing.T) {
 	files, err := filepath.Glob("internal/call/*.go")
 	require.NoError(t, err)
 	logged := map[string]bool{}
-	for _, file := range append(files, "endpoint.go") {
+	for _, file := range append(files, "endpoint.go", "session.go", "renewer.go", "change.go") {
 		if !strings.HasSuffix(file, "_test.go") {
 			for _, m := range regexp.MustCompile(`"(flashback: [a-z ]+)"`).FindAllStringSubmatch(readFile(t, file), -1) {
 				logged[m[1]] = true
@@ -149,7 +185,7 @@ func TestOperatingPage(t *testing.T) {
 	assert.Equal(t, logged, listed)
 	assert.Equal(t, len(listed), strings.Count(options, `"flashback: `))
 	noOutage := []string{
-		"ErrBadRequest", "ErrSelfDeletion", "ErrRoleCombination", "ErrNoFields", "ErrInvalidArgument", "ErrNotSent",
+		"ErrBadRequest", "ErrSelfDeletion", "ErrRoleCombination", "ErrNoFields", "ErrWorkspaceNotEmpty", "ErrTargetUserNotFound", "ErrInvalidArgument", "ErrNotSent",
 	}
 	for _, name := range kindsOfErrors(t) {
 		if !slices.Contains(noOutage, name) {
@@ -184,7 +220,7 @@ func TestOperatingPagesProgram(t *testing.T) {
 	require.ErrorAs(t, err, &exit)
 	assert.Equal(t, 1, exit.ExitCode())
 	left := string(exit.Stderr)
-	assert.Contains(t, left, "the list has 5 of 6 users\n")
+	assert.Contains(t, left, "it has 5 of 6 users")
 	assert.Contains(t, left, "odd: deleted at a time that can't be read\n")
 	assert.Contains(t, left, `"refused": forbidden: No.`)
 	assert.NotContains(t, left, "long-ago")
@@ -298,6 +334,49 @@ func TestPagesLinkToWhatIsThere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The program of docs/sessions.md logs in with a second factor, and goes on with its session in the next run.
+func TestSessionsPage(t *testing.T) {
+	t.Parallel()
+	blocks := codeBlocks(readFile(t, "docs/sessions.md"), "go")
+	require.Len(t, blocks, 3)
+	assert.Equal(t, readFile(t, "examples/session/main.go"), blocks[0])
+	for _, block := range blocks[1:] {
+		for line := range strings.Lines(block) {
+			assert.Contains(t, readFile(t, "example_session_test.go"), strings.TrimSpace(line))
+		}
+	}
+
+	backend := flashbacktest.New(t)
+	backend.AddUser(flashbacktest.User{ID: "jane", Email: "jane@example.com", Password: "Passw0rd", MFACode: "123456", Role: flashback.RoleOwner})
+	user := newUserModule(t, backend)
+	user.build(t, blocks[0])
+	run := func(stdin string) (string, error) {
+		command := exec.CommandContext(t.Context(), filepath.Join(user.dir, filepath.Base(t.Name()), "program.exe")) //nolint:gosec // It was just built.
+		command.Dir, command.Stdin = user.dir, strings.NewReader(stdin)
+		command.Env = append(os.Environ(), "FLASHBACK_EMAIL=jane@example.com", "FLASHBACK_PASSWORD=Passw0rd")
+		out, err := command.Output()
+		return string(out), err
+	}
+	logins := func() (n int) {
+		for _, r := range backend.Requests() {
+			if r.Path == "/user/login" {
+				n++
+			}
+		}
+		return n
+	}
+	out, err := run("123456\n")
+	require.NoError(t, err)
+	assert.Equal(t, "code: 2 users\n", out)
+	out, err = run("")
+	require.NoError(t, err)
+	assert.Equal(t, "2 users\n", out)
+	assert.Equal(t, 1, logins(), "the second run goes on")
+	backend.RevokeToken(backend.Requests()[len(backend.Requests())-1].Header.Get("Authorization")[len("Bearer "):])
+	_, err = run("")
+	require.NoError(t, err, "a refused token is renewed, and kept")
 }
 
 func TestChangelogBeginsWithThisVersion(t *testing.T) {

@@ -2,6 +2,7 @@ package flashback
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -18,13 +19,26 @@ type Response struct {
 	Attempts   int         `json:"attempts"`
 	// Recovered means that an ambiguous attempt was settled as a success.
 	Recovered bool          `json:"recovered"`
-	Throttled time.Duration `json:"throttled"`
-	Duration  time.Duration `json:"duration"`
+	Throttled time.Duration `json:"-"`
+	Duration  time.Duration `json:"-"`
+}
+
+// MarshalJSON encodes the response with its durations in seconds, as throttledSeconds and
+// durationSeconds.
+func (r Response) MarshalJSON() ([]byte, error) {
+	type fields Response // without this method
+	return json.Marshal(struct {
+		fields
+
+		ThrottledSeconds float64 `json:"throttledSeconds"`
+		DurationSeconds  float64 `json:"durationSeconds"`
+	}{fields(r), r.Throttled.Seconds(), r.Duration.Seconds()})
 }
 
 type responseKey struct{}
 
-// WithResponse returns a context with which a call fills response.
+// WithResponse returns a context with which a call fills response. It is for one call at a
+// time: calls that run at once, such as those of an errgroup, need a Response each.
 func WithResponse(ctx context.Context, response *Response) context.Context {
 	return context.WithValue(ctx, responseKey{}, response)
 }

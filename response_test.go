@@ -69,6 +69,19 @@ func TestAResponseTellsHowLongACallTook(t *testing.T) {
 	})
 }
 
+func TestAResponseIsEncodedWithItsDurationsInSeconds(t *testing.T) {
+	t.Parallel()
+	response := flashback.Response{
+		StatusCode: 200, Header: http.Header{"X-A": {"b"}}, RequestID: "r-1", Attempts: 2, Recovered: true, Throttled: 1500 * time.Millisecond, Duration: 2 * time.Second,
+	}
+	const want = `{"statusCode":200,"header":{"X-A":["b"]},"requestId":"r-1","attempts":2,"recovered":true,"throttledSeconds":1.5,"durationSeconds":2}`
+	for _, value := range []any{response, &response, map[string]any{"r": response}["r"]} {
+		encoded, err := json.Marshal(value)
+		require.NoError(t, err)
+		assert.JSONEq(t, want, string(encoded))
+	}
+}
+
 func TestATransportSeesWhichAttemptARequestIs(t *testing.T) {
 	t.Parallel()
 	var seen []flashback.Attempt

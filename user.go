@@ -28,7 +28,8 @@ type User struct {
 func (u *User) Deleted() bool { return u != nil && u.DeletedAt != nil }
 
 // UnmarshalJSON decodes a user. A field whose JSON type is not the documented one keeps its
-// zero value.
+// zero value. A struct that embeds User has this method too, so that its own fields are not
+// decoded: give it a UnmarshalJSON of its own, or a named field of type User.
 func (u *User) UnmarshalJSON(data []byte) error {
 	if jsonvalue.Kind(data) != '{' && jsonvalue.Kind(data) != 'n' {
 		return errors.New("flashback: a user is a JSON object")
@@ -77,9 +78,10 @@ func (u *User) role() Role {
 // UserList is the result of [UsersService.List].
 type UserList struct {
 	Users []User `json:"users"`
-	// Total is the server's number of users; 0 if it gives none. If it is larger than that of
-	// Users, some are missing.
+	// Total is the number of users that the server gives; 0 if it gives none.
 	Total int `json:"total"`
+
+	cut string // why users are missing; "" if none are, as far as the response shows
 }
 
 // Deleted returns the soft-deleted users of the list.
@@ -96,24 +98,33 @@ func (l *UserList) Deleted() []User {
 	return deleted
 }
 
-// NewUser is what [UsersService.Create] creates.
+// NewUser is what [UsersService.Create] creates. Email is required, and with [AuthLocal] the
+// password; the documentation requires both names too. What is optional is not sent if it is
+// nil or empty; new(RoleBilling) and new(false) are pointers to such values.
 type NewUser struct {
-	Email     string `json:"email"`
+	Email string `json:"email"` // unique in the API
+	// Password has at least 8 characters, with an upper-case letter, a lower-case letter and a
+	// digit, as the API's registration wants it.
 	Password  Secret `json:"-"`
-	FirstName string `json:"firstName"`
+	FirstName string `json:"firstName"` // Name in a [User]
 	LastName  string `json:"lastName"`
 
-	// These are optional: nil or empty is not sent. SendInvite's documented default is true.
-	OrgRole    *Role      `json:"orgRole,omitempty"`
-	SendInvite *bool      `json:"sendInvite,omitempty"`
-	Provider   string     `json:"provider,omitempty"`
+	// OrgRole is optional. The documented default is RoleUser.
+	OrgRole *Role `json:"orgRole,omitempty"`
+	// SendInvite is optional. The documented default is true: Create sends the user the
+	// invitation.
+	SendInvite *bool  `json:"sendInvite,omitempty"`
+	Provider   string `json:"provider,omitempty"`
+	// AuthMethod is optional. Empty stands for AuthLocal.
 	AuthMethod AuthMethod `json:"authMethod,omitempty"`
 }
 
-// AuthMethod is how a user signs in.
+// AuthMethod is how a user signs in. The API's documentation does not have it; the types of
+// its TypeScript client do.
 type AuthMethod string
 
-// The known values.
+// The known values. Create asks for a password with AuthLocal, and sends what it is given with
+// the others, which sign in elsewhere. What the API requires of them is not documented.
 const (
 	AuthLocal     AuthMethod = "LOCAL"
 	AuthGoogle    AuthMethod = "GOOGLE"

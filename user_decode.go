@@ -1,10 +1,15 @@
 package flashback
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,8 +60,8 @@ func userOf(object []byte) User {
 }
 
 // readUser reads the user that was asked for, bare or in an envelope.
-func readUser(body []byte, in *args[User]) (*User, error) {
-	object, err := findUser(body, in.id)
+func readUser(r *call.Response, in *args[User]) (*User, error) {
+	object, err := findUser(r.Body, in.id)
 	if err != nil {
 		return nil, err
 	}
@@ -91,28 +96,14 @@ func member(object []byte, key string) []byte {
 	return found
 }
 
-// readUserData reads the user in the envelope of a create or an update: not another one.
-func readUserData(body []byte, in *args[User]) (*User, error) {
-	user := userOf(member(body, "data"))
-	switch {
-	case user.ID == "":
+// readUserData reads the user in the envelope of a create or an update. It is the user of
+// that call, in whatever way the server writes the ID and the address.
+func readUserData(r *call.Response, _ *args[User]) (*User, error) {
+	user := userOf(member(r.Body, "data"))
+	if user.ID == "" {
 		return nil, errors.New("no user that has an ID in its data")
-	case in.id != "" && !sameID(user.ID, in.id),
-		in.id == "" && user.Email != "" && !sameEmail(user.Email, in.wanted.Email):
-		return nil, call.MismatchError{What: fmt.Sprintf("another user, %q", user.ID)}
 	}
 	return &user, nil
-}
-
-// sameID compares IDs. Case tells nothing in a UUID: a server may take one in upper case and
-// give it back in lower case.
-func sameID(a, b string) bool {
-	isUUID := len(a) == 36 && strings.Count(a, "-") == 4
-	return a == b || isUUID && strings.EqualFold(a, b)
-}
-
-func sameEmail(a, b string) bool {
-	return strings.EqualFold(strings.TrimSpace(a), strings.TrimSpace(b))
 }
 
 // readDeletedAt reads when a user was deleted: nil for a user who is not. A field that is
@@ -132,8 +123,8 @@ func readDeletedAt(body []byte, userID string) (*time.Time, error) {
 }
 
 // findDeleted reads back a delete: since when the user has been deleted.
-func findDeleted(body []byte, in *args[Deletion]) (call.Finding, *Deletion, error) {
-	at, err := readDeletedAt(body, in.id)
+func findDeleted(r *call.Response, in *args[Deletion]) (call.Finding, *Deletion, error) {
+	at, err := readDeletedAt(r.Body, in.id)
 	if err != nil || at == nil {
 		return call.Finding{Reading: verdict.NotDone}, nil, err
 	}
@@ -141,8 +132,8 @@ func findDeleted(body []byte, in *args[Deletion]) (call.Finding, *Deletion, erro
 }
 
 // findActive reads back an activation.
-func findActive(body []byte, in *args[Activation]) (call.Finding, *Activation, error) {
-	at, err := readDeletedAt(body, in.id)
+func findActive(r *call.Response, in *args[Activation]) (call.Finding, *Activation, error) {
+	at, err := readDeletedAt(r.Body, in.id)
 	if err != nil || at != nil {
 		return call.Finding{Reading: verdict.NotDone}, nil, err
 	}
@@ -150,21 +141,29 @@ func findActive(body []byte, in *args[Activation]) (call.Finding, *Activation, e
 }
 
 // readList reads a list of users.
-func readList(body []byte) (*UserList, error) {
-	var data []byte
+func readList(r *call.Response) (*UserList, error) {
 	list := &UserList{}
-	for key, value := range jsonvalue.Members(body) {
+	var data []byte
+	for key, value := range jsonvalue.Members(r.Body) {
 		switch string(key) {
 		case "data":
 			data = value
 		case "total":
-			list.Total, _ = jsonvalue.Int(value)
+			if n, ok := jsonvalue.Int(value); ok && n >= 0 {
+				list.Total = n
+			} else if string(value) != "null" {
+				list.cut = "the total can't be read"
+			}
+		case "hasMore", "nextCursor":
+			if v := string(value); v != "null" && v != "false" && v != `""` {
+				list.cut = "it has " + string(key)
+			}
 		}
 	}
 	if jsonvalue.Kind(data) != '[' {
 		return nil, errors.New("no list in its data")
 	}
-	list.Users = make([]User, 0, min(max(0, list.Total), len(data)/200)) // a user of fewer bytes than that is rare
+	list.Users = make([]User, 0, min(list.Total, len(data)/200)) // A user of fewer bytes than that is rare.
 	for element := range jsonvalue.Elements(data) {
 		user := userOf(element)
 		if user.ID == "" {
@@ -172,17 +171,37 @@ func readList(body []byte) (*UserList, error) {
 		}
 		list.Users = append(list.Users, user)
 	}
+	list.cut = cmp.Or(list.cut, morePages(r.Header, len(list.Users)))
+	if list.Total > len(list.Users) {
+		list.cut = fmt.Sprintf("it has %d of %d users", len(list.Users), list.Total)
+	}
 	return list, nil
 }
 
+// morePages returns the sign in a header that there is more than a list of n elements, or "".
+// None of these is documented; they are what paginated APIs have.
+func morePages(h http.Header, n int) string {
+	if slices.ContainsFunc(h.Values("Link"), nextPage.MatchString) {
+		return "its Link has a next page"
+	}
+	if total := h.Get("X-Total-Count"); total != "" {
+		if count, err := strconv.ParseUint(strings.TrimSpace(total), 10, 31); err != nil || int(count) > n {
+			return "X-Total-Count is " + total
+		}
+	}
+	return ""
+}
+
+var nextPage = regexp.MustCompile(`(?i);\s*rel\s*=\s*"?[^";,]*\bnext\b`)
+
 // findCreated reads back a create: the user with the e-mail address that was asked for.
-func findCreated(body []byte, in *args[User]) (call.Finding, *User, error) {
-	list, err := readList(body)
+func findCreated(r *call.Response, in *args[User]) (call.Finding, *User, error) {
+	list, err := readList(r)
 	if err != nil {
 		return call.Finding{}, nil, err
 	}
 	i := 0
-	for element := range jsonvalue.Elements(member(body, "data")) {
+	for element := range jsonvalue.Elements(member(r.Body, "data")) {
 		u := &list.Users[i]
 		i++
 		if !sameEmail(u.Email, in.wanted.Email) {
@@ -195,8 +214,8 @@ func findCreated(body []byte, in *args[User]) (call.Finding, *User, error) {
 		}
 		return call.Finding{Reading: verdict.Done}, u, nil
 	}
-	if list.Total > len(list.Users) {
-		return call.Finding{}, nil, errors.New("not all users")
+	if list.cut != "" {
+		return call.Finding{}, nil, errors.New("a list that is cut: " + list.cut)
 	}
 	return call.Finding{Reading: verdict.NotDone}, nil, nil
 }

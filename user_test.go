@@ -2,6 +2,7 @@ package flashback_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -109,12 +110,31 @@ func TestAUserIsDecodedFromAnObject(t *testing.T) {
 
 func TestAListIsReadWithItsTotal(t *testing.T) {
 	t.Parallel()
-	for total, want := range map[string]int{
-		`,"total":7`: 7, ``: 0, `,"total":null`: 0, `,"total":"7"`: 0, `,"total":1e19`: 0, `,"total":1.5`: 0, `,"Total":7`: 0, `,"total":2.0`: 2,
+	for _, tt := range []struct {
+		total string
+		want  int
+		cut   bool
+	}{
+		{`,"total":3`, 3, false},
+		{``, 0, false},
+		{`,"total":null`, 0, false},
+		{`,"Total":7`, 0, false},
+		{`,"total":2.0`, 2, false},
+		{`,"total":7`, 7, true},
+		{`,"total":"7"`, 0, true}, // what can't be read may be larger
+		{`,"total":1e19`, 0, true},
+		{`,"total":1.5`, 0, true},
+		{`,"total":-1`, 0, true},
+		{`,"hasMore":true`, 0, true},
+		{`,"hasMore":false`, 0, false},
+		{`,"nextCursor":"x"`, 0, true},
+		{`,"nextCursor":null`, 0, false},
 	} {
+		total, want := tt.total, tt.want
 		body := `{"success":true,"data":[{"id":"a"},{"id":"b","deletedAt":"2026-01-02T03:04:05.006Z"},{"id":"c","deletedAt":"x"}]` + total + `}`
 		list, err := newWire(t, says(200, body)).client().Organization.Users.List(t.Context())
-		require.NoError(t, err)
+		require.Equal(t, tt.cut, errors.Is(err, flashback.ErrIncompleteList), "%s: %v", total, err)
+		require.Equal(t, tt.cut, err != nil)
 		assert.Equal(t, want, list.Total, total)
 		assert.Len(t, list.Users, 3)
 		deleted := list.Deleted()
@@ -128,6 +148,30 @@ func TestAListIsReadWithItsTotal(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, &flashback.UserList{Users: []flashback.User{}}, list)
 	assert.Empty(t, list.Deleted())
+}
+
+func TestAHeaderCanSayThatAListIsCut(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		header, value string
+		cut           bool
+	}{
+		"a next page":                  {"Link", `<https://h.example/users?page=2>; rel="next"`, true},
+		"a next page among others":     {"Link", `</users?page=1>; rel="prev", </users?page=3>; rel=next`, true},
+		"several relations":            {"Link", `</users?page=3>; rel="last next"`, true},
+		"no next page":                 {"Link", `</next>; rel="prev"`, false},
+		"a larger count":               {"X-Total-Count", "2", true},
+		"a count that can't be read":   {"X-Total-Count", "many", true},
+		"the count of those that came": {"X-Total-Count", "1", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWire(t, says(200, `{"success":true,"data":[{"id":"a"}]}`, tt.header, tt.value))
+			list, err := w.client().Organization.Users.List(t.Context())
+			assert.Equal(t, tt.cut, errors.Is(err, flashback.ErrIncompleteList), "%v", err)
+			assert.Len(t, list.Users, 1)
+		})
+	}
 }
 
 func TestAListMayBeLargerThanOtherResponses(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -21,7 +22,7 @@ var (
 			Rule: verdict.Rule{Retry: verdict.Safe}, Required: true, MaxBody: maxListBody,
 		},
 		path: "/organization/users", expects: "a list of users",
-		read: func(body []byte, _ *args[UserList]) (*UserList, error) { return readList(body) },
+		read: func(r *call.Response, _ *args[UserList]) (*UserList, error) { return readList(r) },
 	}
 	getUser = endpoint[User]{
 		op: call.Op{
@@ -90,10 +91,16 @@ const maxListBody = 64 << 20 // bytes
 // asWanted is the result of a success whose response does not show what it did.
 func asWanted[T any](_ *call.Outcome, in *args[T]) *T { return in.wanted }
 
-// List returns the users of the caller's organization, up to 64 MiB. Whether deleted ones
-// are among them is not documented.
+// List returns the users of the caller's organization. The response may have up to 64 MiB.
+// Whether deleted users are among them is not documented. If the response shows that users
+// are missing, such as by a larger total, the error matches [ErrIncompleteList], and the list
+// has the users that came.
 func (s *UsersService) List(ctx context.Context) (*UserList, error) {
-	return do(ctx, s, &listUsers, args[UserList]{})
+	list, err := do(ctx, s, &listUsers, args[UserList]{})
+	if err == nil && list.cut != "" {
+		return list, &Error{Op: listUsers.op.Name, Method: listUsers.op.Method, StatusCode: http.StatusOK, Err: fmt.Errorf("%w: %s", ErrIncompleteList, list.cut)}
+	}
+	return list, err
 }
 
 // Get returns a user. Whether it returns a deleted one is not documented. A response with
@@ -102,9 +109,12 @@ func (s *UsersService) Get(ctx context.Context, userID string) (*User, error) {
 	return do(ctx, s, &getUser, args[User]{id: userID})
 }
 
-// Create creates a user in the caller's organization. An e-mail address and, with
-// [AuthLocal], a password are required. If the response has no user, the result is what was
-// asked for, with an empty ID.
+// Create creates a user in the caller's organization, and invites the user by e-mail unless
+// SendInvite is false: [UsersService.ResendInvitation] sends a second mail. An e-mail address
+// and, with [AuthLocal], which an empty AuthMethod stands for, a password are required.
+//
+// If the response has no user, Create reads the list of users, as another call. If that shows
+// no user with this address, or fails, the result is what was asked for, with an empty ID.
 //
 // After an ambiguous attempt, Create reads the list of users. A user with this address, these
 // names and this role is the result. If nobody has the address, Create is retried. Otherwise
@@ -117,7 +127,7 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 	case password == "" && strings.EqualFold(string(cmp.Or(user.AuthMethod, AuthLocal)), string(AuthLocal)):
 		return nil, invalid(createUser.op.Name, "", errors.New("the password is empty; use NewSecret, or an AuthMethod that needs none"))
 	}
-	return do(ctx, s, &createUser, args[User]{
+	created, err := do(ctx, s, &createUser, args[User]{
 		body: struct {
 			NewUser
 
@@ -126,6 +136,26 @@ func (s *UsersService) Create(ctx context.Context, user NewUser) (*User, error) 
 		password: password,
 		wanted:   &User{Email: user.Email, Name: user.FirstName, LastName: user.LastName, OrgRole: clone(user.OrgRole)},
 	})
+	if err != nil || created.ID != "" {
+		return created, err
+	}
+	return s.fromList(ctx, created), nil
+}
+
+// fromList returns the user whom a create has made, from the list of users, or created if the
+// list has no user with the address and the names.
+func (s *UsersService) fromList(ctx context.Context, created *User) *User {
+	list, _ := s.List(WithResponse(ctx, nil)) // The caller's Response is that of the create.
+	if list == nil {
+		return created
+	}
+	for i, user := range list.Users {
+		sameNames := user.Name == created.Name && user.LastName == created.LastName
+		if sameEmail(user.Email, created.Email) && sameNames && !user.Deleted() {
+			return &list.Users[i]
+		}
+	}
+	return created
 }
 
 // Update changes a user. At least one field is required. Update is retried after an ambiguous

@@ -150,6 +150,10 @@ var sentinels = map[string]error{
 	"ErrSelfDeletion":       flashback.ErrSelfDeletion,
 	"ErrRoleCombination":    flashback.ErrRoleCombination,
 	"ErrNoFields":           flashback.ErrNoFields,
+	"ErrNotValidated":       flashback.ErrNotValidated,
+	"ErrWorkspaceNotEmpty":  flashback.ErrWorkspaceNotEmpty,
+	"ErrTargetUserNotFound": flashback.ErrTargetUserNotFound,
+	"ErrNotInWorkspace":     flashback.ErrNotInWorkspace,
 	"ErrUnauthorized":       flashback.ErrUnauthorized,
 	"ErrForbidden":          flashback.ErrForbidden,
 	"ErrNotFound":           flashback.ErrNotFound,
@@ -159,6 +163,7 @@ var sentinels = map[string]error{
 	"ErrServer":             flashback.ErrServer,
 	"ErrUnexpectedResponse": flashback.ErrUnexpectedResponse,
 	"ErrOutcomeUnknown":     flashback.ErrOutcomeUnknown,
+	"ErrIncompleteList":     flashback.ErrIncompleteList,
 	"ErrInvalidArgument":    flashback.ErrInvalidArgument,
 }
 

@@ -67,6 +67,21 @@ func join(errs ...error) error {
 	return &multiError{strings.Join(texts, ": "), all}
 }
 
+// kindsIn returns the kinds that are in the tree of err.
+func kindsIn(err error) (kinds []error) {
+	switch e := err.(type) { //nolint:errorlint // This walks the tree itself.
+	case *kindError:
+		kinds = append(kinds, e)
+	case interface{ Unwrap() error }:
+		kinds = kindsIn(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			kinds = append(kinds, kindsIn(one)...)
+		}
+	}
+	return kinds
+}
+
 // oneLine returns the first n characters of a text that may come from elsewhere, as one
 // line.
 func oneLine(text string, n int) string {

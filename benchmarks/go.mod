@@ -4,6 +4,8 @@ go 1.26.0
 
 require (
 	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.24.0
+	github.com/aws/aws-sdk-go-v2 v1.48.0
+	github.com/aws/smithy-go v1.28.9
 	github.com/digitalocean/godo v1.236.0
 	github.com/flashbacknetwork/flashback-go v0.0.0
 	github.com/hashicorp/go-retryablehttp v0.7.8

@@ -70,16 +70,23 @@ type Backend struct {
 	token         string
 	builtIn, mine *http.ServeMux
 
-	mu       sync.Mutex
-	users    map[string]*User
-	orgs     map[string]*flashback.Organization
-	created  int                // users
+	mu sync.Mutex
+	records
 	scripts  map[string][]Fault // by ID; "" is for any request
 	decide   func(*http.Request) Fault
 	received []*Request
 	limit    limit
 
 	grants
+}
+
+// records are what the backend keeps, by ID, and how many of it were created by requests.
+type records struct {
+	users      map[string]*User
+	orgs       map[string]*flashback.Organization
+	workspaces map[string]*Workspace
+
+	created, createdWorkspaces int
 }
 
 // grants are the tokens that the backend has issued.
@@ -97,19 +104,20 @@ type token struct {
 	limited bool // until the second factor is verified
 }
 
-// NewBackend returns a backend with one organization, [DefaultOrg], and one user
-// in it, its owner, whom [Backend.Token] belongs to.
+// NewBackend returns a backend with one organization, [DefaultOrg], and one user in
+// it, "owner", whose account is validated and whom [Backend.Token] belongs to.
 func NewBackend() *Backend {
 	b := &Backend{
-		mine:    http.NewServeMux(),
-		users:   map[string]*User{},
-		orgs:    map[string]*flashback.Organization{},
+		mine: http.NewServeMux(),
+		records: records{
+			users: map[string]*User{}, orgs: map[string]*flashback.Organization{}, workspaces: map[string]*Workspace{},
+		},
 		grants:  grants{tokens: map[string]token{}},
 		scripts: map[string][]Fault{},
 	}
 	b.builtIn = b.endpoints()
 	b.AddOrganization(flashback.Organization{ID: DefaultOrg, Name: "Organization 1", Domain: "org-1.example"})
-	b.AddUser(User{ID: "owner", Role: flashback.RoleOwner})
+	b.AddUser(User{ID: "owner", Role: flashback.RoleOwner, Validated: true})
 	b.token = b.AddToken("owner")
 	return b
 }
@@ -236,7 +244,11 @@ func (b *Backend) admit(w http.ResponseWriter, r *http.Request) *User {
 // such as "GET /bucket/{id}", and comes before the backend's own. Such an endpoint is
 // like the backend's: it wants a good access token, it is recorded, and faults
 // are played on it. A login that waits for its second factor gets a 403, except below
-// /mfa/. A handler may call the backend. Its response is sent when it has returned.
+// /mfa/. A handler may call the backend.
+//
+// A handler runs as under net/http, with these differences: its response is sent when it
+// has returned, whatever it flushes, and it can't send trailers or take over the
+// connection. Another method on the path of a pattern gets a 405 with an Allow.
 func (b *Backend) Handle(pattern string, handler http.HandlerFunc) {
 	b.mine.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		b.mu.Lock()
@@ -262,7 +274,7 @@ func (b *Backend) Requests() []Request {
 }
 
 // Reset forgets what was received, the faults that are left and the rate limit.
-// Users, organizations, tokens and endpoints stay.
+// Users, organizations, workspaces, tokens and endpoints stay.
 func (b *Backend) Reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -288,13 +300,15 @@ func (b *Backend) serve(w http.ResponseWriter, r *http.Request, next func(*http.
 	if fault.applies() {
 		own := r.WithContext(r.Context()) // a copy
 		own.Body = io.NopCloser(bytes.NewReader(body))
-		reply := httptest.NewRecorder()
+		reply := &reply{header: http.Header{}}
 		b.route(reply, own)
+		reply.Flush()
 		if fault.Status == 0 {
-			fault.Status, fault.Header, fault.Body = reply.Code, reply.Header(), reply.Body.String()
+			fault.early = reply.early
+			fault.Status, fault.Header, fault.Body = reply.written.status, reply.written.header, reply.written.body.String()
 		}
 		b.mu.Lock()
-		received.Applied = reply.Code < 300 && r.Method != http.MethodGet && r.Method != http.MethodHead
+		received.Applied = reply.written.status < 300 && r.Method != http.MethodGet && r.Method != http.MethodHead
 		b.mu.Unlock()
 	}
 	fault.deliver(w, r)
@@ -308,9 +322,16 @@ func (b *Backend) route(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	text := httptest.NewRecorder()
-	b.builtIn.ServeHTTP(text, r) // 404 or 405
-	respond(w, text.Code, envelope{Message: http.StatusText(text.Code)})
+	status := http.StatusNotFound
+	for _, mux := range []*http.ServeMux{b.mine, b.builtIn} {
+		refusal := httptest.NewRecorder()
+		mux.ServeHTTP(refusal, r)
+		if refusal.Code == http.StatusMethodNotAllowed {
+			status = refusal.Code
+			w.Header().Add("Allow", refusal.Header().Get("Allow"))
+		}
+	}
+	respond(w, status, envelope{Message: http.StatusText(status)})
 }
 
 // next is what happens to the next request.

@@ -30,6 +30,9 @@ func (b *Backend) endpoints() *http.ServeMux {
 		"POST /organization/users/{id}/resend-invitation": (*Backend).resendInvitation,
 		"GET /organization/{id}":                          (*Backend).getOrganization,
 		"PUT /organization/{id}":                          (*Backend).updateOrganization,
+		"GET /user/profile":                               (*Backend).profile,
+		"GET /user/{id}":                                  (*Backend).role,
+		"PUT /user/{id}/role":                             (*Backend).setRole,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body) // it is in memory
@@ -41,6 +44,7 @@ func (b *Backend) endpoints() *http.ServeMux {
 			}
 		})
 	}
+	b.workspaceEndpoints(mux)
 	b.sessionEndpoints(mux)
 	return mux
 }
@@ -78,46 +82,23 @@ func wireDate(at *time.Time) *string {
 	return new(at.UTC().Format("2006-01-02T15:04:05.000Z"))
 }
 
-// roleNames are those of the roles that are not reserved, the lowest first.
-var roleNames = []struct {
-	role flashback.Role
-	name string
-}{
-	{flashback.RoleUser, "USER"},
-	{flashback.RoleBilling, "BILLING"},
-	{flashback.RoleWorkspaces, "WORKSPACES"},
-	{flashback.RoleAdministrators, "ADMINISTRATOR"},
-	{flashback.RoleOwner, "OWNER"},
-}
-
 // wireUser is a user as a response has it.
 type wireUser struct {
-	ID          string  `json:"id"`
-	Email       string  `json:"email"`
-	Name        string  `json:"name"`
-	LastName    string  `json:"lastName"`
-	OrgID       string  `json:"orgId"`
-	OrgRole     int     `json:"orgRole"`
-	Validated   bool    `json:"validated"`
-	DeletedAt   *string `json:"deletedAt"`
-	Description string  `json:"orgRoleDescription"`
-	OrgRoles    []int   `json:"orgRoles"`
+	ID       string `json:"id"`
+	Email    string `json:"email"`
+	Name     string `json:"name"`
+	LastName string `json:"lastName"`
+	OrgID    string `json:"orgId"`
+	wireRole
+	Validated bool    `json:"validated"`
+	DeletedAt *string `json:"deletedAt"`
 }
 
 func (u User) wire() wireUser {
-	w := wireUser{
+	return wireUser{
 		ID: u.ID, Email: u.Email, Name: u.Name, LastName: u.LastName, OrgID: u.OrgID,
-		OrgRole: int(u.Role), Validated: u.Validated, DeletedAt: wireDate(u.DeletedAt),
+		wireRole: roleOf(u), Validated: u.Validated, DeletedAt: wireDate(u.DeletedAt),
 	}
-	for _, known := range roleNames {
-		if known.role <= u.Role {
-			w.OrgRoles = append(w.OrgRoles, int(known.role))
-		}
-		if known.role == u.Role {
-			w.Description = known.name
-		}
-	}
-	return w
 }
 
 // find finds the user with the ID for the caller, or says why not.
@@ -137,19 +118,23 @@ func (b *Backend) mayHave(caller, user *User, role flashback.Role) bool {
 	if role == user.Role {
 		return true
 	}
-	reserved := User{Role: role}.wire().Description == ""
-	if reserved || role >= caller.Role || user.Role >= caller.Role && user != caller {
+	if reserved(role) || role >= caller.Role || user.Role >= caller.Role && user != caller {
 		return false
 	}
+	return !b.isLastOwner(user)
+}
+
+// isLastOwner tells whether the user is the only active owner of an organization.
+func (b *Backend) isLastOwner(user *User) bool {
 	if user.Role != flashback.RoleOwner {
-		return true
+		return false
 	}
 	for _, other := range b.users {
 		if other != user && other.OrgID == user.OrgID && other.Role == flashback.RoleOwner && !other.Deleted() {
-			return true
+			return false
 		}
 	}
-	return false // the last owner
+	return true
 }
 
 func (b *Backend) list(caller *User, _ string, _ []byte) (int, any) {

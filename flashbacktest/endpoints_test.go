@@ -59,12 +59,12 @@ func people(t *testing.T) (*flashbacktest.Backend, map[string]string) {
 }
 
 const (
-	jane = `{"id":"jane","email":"jane@example.com","name":"Jane","lastName":"Doe","orgId":"org-1","orgRole":1,"validated":true,` +
-		`"deletedAt":null,"orgRoleDescription":"BILLING","orgRoles":[0,1]}`
-	janet = `{"id":"jane","email":"jane@example.com","name":"Janet","lastName":"Doe","orgId":"org-1","orgRole":1,"validated":true,` +
-		`"deletedAt":null,"orgRoleDescription":"BILLING","orgRoles":[0,1]}`
-	goneUser = `{"id":"gone","email":"gone@example.com","name":"","lastName":"","orgId":"org-1","orgRole":2,"validated":false,` +
-		`"deletedAt":"2026-01-02T02:04:05.678Z","orgRoleDescription":"WORKSPACES","orgRoles":[0,1,2]}`
+	jane = `{"id":"jane","email":"jane@example.com","name":"Jane","lastName":"Doe","orgId":"org-1","orgRole":1,"orgRoleDescription":"BILLING",` +
+		`"orgRoles":[0,1],"validated":true,"deletedAt":null}`
+	janet = `{"id":"jane","email":"jane@example.com","name":"Janet","lastName":"Doe","orgId":"org-1","orgRole":1,"orgRoleDescription":"BILLING",` +
+		`"orgRoles":[0,1],"validated":true,"deletedAt":null}`
+	goneUser = `{"id":"gone","email":"gone@example.com","name":"","lastName":"","orgId":"org-1","orgRole":2,"orgRoleDescription":"WORKSPACES",` +
+		`"orgRoles":[0,1,2],"validated":false,"deletedAt":"2026-01-02T02:04:05.678Z"}`
 	roberta = `{"id":"created-1","email":"r@example.com","name":"Roberta","lastName":"Roe","orgId":"org-1","orgRole":0,"validated":false,` +
 		`"deletedAt":null,"orgRoleDescription":"USER","orgRoles":[0]}`
 	acme = `{"id":"org-1","name":"Acme","domain":"org-1.example","address1":"","address2":"","city":"","zipcode":"","phone":"","state":"",` +
@@ -144,8 +144,8 @@ func TestTheListHasAllUsersOfTheOrganization(t *testing.T) {
 	assert.Equal(t, 200, status)
 	assert.Contains(t, got, `{"success":true,"data":[{"id":"administrator",`)
 	assert.Contains(t, got, goneUser+","+jane)
-	assert.Contains(t, got, `"orgRole":254,"validated":false,"deletedAt":null,"orgRoleDescription":"ADMINISTRATOR","orgRoles":[0,1,2,254]}`)
-	assert.Contains(t, got, `"orgRole":255,"validated":false,"deletedAt":null,"orgRoleDescription":"OWNER","orgRoles":[0,1,2,254,255]}`)
+	assert.Contains(t, got, `"orgRole":254,"orgRoleDescription":"ADMINISTRATOR","orgRoles":[0,1,2,254],"validated":false,"deletedAt":null}`)
+	assert.Contains(t, got, `"orgRole":255,"orgRoleDescription":"OWNER","orgRoles":[0,1,2,254,255],"validated":true,"deletedAt":null}`)
 	assert.Contains(t, got, `],"total":7}`)
 	assert.NotContains(t, got, "stranger")
 }

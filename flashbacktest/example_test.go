@@ -80,6 +80,22 @@ func ExampleBackend_ScriptFor() {
 	// user-2 unknown: true
 }
 
+// The fault is for an ID that no request has.
+func ExampleBackend_UnplayedFaults() {
+	backend := flashbacktest.NewBackend()
+	backend.AddDeletedUser("user-1")
+	backend.ScriptFor("usr-1", flashbacktest.Drop())
+
+	activation, err := backend.Client().Organization.Users.Activate(context.Background(), "user-1")
+	fmt.Println(activation.Attempts, err)
+	for id, faults := range backend.UnplayedFaults() {
+		fmt.Println("not played:", id, len(faults))
+	}
+	// Output:
+	// 1 <nil>
+	// not played: usr-1 1
+}
+
 func ExampleBackend_Decide() {
 	backend := flashbacktest.NewBackend()
 	backend.AddDeletedUser("user-1")

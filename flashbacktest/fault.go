@@ -15,6 +15,12 @@ import (
 // RefuseConnection is for clients in memory ([Backend.Client]) alone: the request is
 // not received, and no Delay is waited for. Over a socket it has come too
 // far already, and is treated like CutResponse, with a panic in the server's log.
+//
+// Stall and StallBody last until the client gives up: a client of package flashback ends
+// the attempt after its attempt timeout, which is 30 seconds unless
+// [flashback.WithAttemptTimeout] says otherwise, or when the call's context ends. A test does
+// not wait for that in a bubble of [testing/synctest]; outside of one, it is best to set a
+// short attempt timeout: backend.Client(flashback.WithAttemptTimeout(50 * time.Millisecond)).
 type Loss int
 
 // The ways to lose a response.
@@ -23,8 +29,8 @@ const (
 	CutResponse                  // the connection is closed before the first byte
 	CutBody                      // the connection is closed in the middle of the body
 	ResetConnection              // the connection is reset before the first byte
-	Stall                        // nothing comes, and the connection stays open
-	StallBody                    // nothing comes after the first half of the body
+	Stall                        // nothing comes, and the connection stays open until the client gives up
+	StallBody                    // nothing comes after the first half of the body, until the client gives up
 	RefuseConnection             // there is no connection, and nothing is sent
 )
 
@@ -44,6 +50,8 @@ type Fault struct {
 	Lose Loss
 	// Delay is waited for before the response.
 	Delay time.Duration
+
+	early []response // the informational ones of a handler
 }
 
 // mustBeStatus panics for what net/http does not send as the status of a response.
@@ -113,7 +121,29 @@ func (b *Backend) ScriptFor(id string, faults ...Fault) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.scripts[id] = append(b.scripts[id], faults...)
+	for _, fault := range faults {
+		fault.Header = fault.Header.Clone()
+		b.scripts[id] = append(b.scripts[id], fault)
+	}
+}
+
+// UnplayedFaults returns the scripted faults that no request has met yet, by the ID that
+// they were scripted for, which is "" for those of [Backend.Script]. None is no fault and is
+// left out. A test that scripts a fault for a wrong ID, or more faults than its code makes
+// requests, finds them here. [Backend.Reset] forgets them.
+func (b *Backend) UnplayedFaults() map[string][]Fault {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	unplayed := map[string][]Fault{}
+	for id, script := range b.scripts {
+		for _, fault := range script {
+			if fault.Status != 0 || fault.Lose != Nothing || fault.Delay != 0 {
+				fault.Header = fault.Header.Clone()
+				unplayed[id] = append(unplayed[id], fault)
+			}
+		}
+	}
+	return unplayed
 }
 
 // Decide asks decide for the fault of each request for which no script has one.
@@ -133,8 +163,15 @@ func (f Fault) deliver(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if f.Status != 0 && (f.Lose == Nothing || f.Lose == CutBody || f.Lose == StallBody) {
+		for _, informational := range f.early {
+			maps.Copy(w.Header(), informational.header)
+			w.WriteHeader(informational.status)
+			for key := range informational.header {
+				delete(w.Header(), key) // the handler may have taken it back
+			}
+		}
 		header := w.Header()
-		maps.Copy(header, f.Header)
+		maps.Copy(header, f.Header.Clone())
 		length := len(f.Body)
 		if f.Lose != Nothing {
 			header.Set("Content-Length", strconv.Itoa(max(length, 1))) // an empty body can be cut too

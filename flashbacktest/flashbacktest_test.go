@@ -649,7 +649,7 @@ func TestUsersAreAddedReplacedAndMissing(t *testing.T) {
 	assert.Equal(t, flashbacktest.User{ID: "user-1", OrgID: "org-2", Role: flashback.RoleBilling}, user)
 	owner, ok := backend.User("owner")
 	require.True(t, ok)
-	assert.Equal(t, flashbacktest.User{ID: "owner", OrgID: flashbacktest.DefaultOrg, Role: flashback.RoleOwner}, owner)
+	assert.Equal(t, flashbacktest.User{ID: "owner", OrgID: flashbacktest.DefaultOrg, Role: flashback.RoleOwner, Validated: true}, owner)
 }
 
 func TestCloseEndsWhatStalls(t *testing.T) {
@@ -721,6 +721,16 @@ func TestNewClosesTheServerAtTheEndOfTheTest(t *testing.T) {
 	})
 	_, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
 	requireError(t, err, syscall.ECONNREFUSED)
+}
+
+func TestAServerThatIsClosedAtOnceListensNoMore(t *testing.T) {
+	t.Parallel()
+	for range 100 { // whether its goroutine has begun to serve, or not
+		server := flashbacktest.NewServer()
+		server.Close()
+		_, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
+		requireError(t, err, syscall.ECONNREFUSED)
+	}
 }
 
 func TestServersAreIndependent(t *testing.T) {

@@ -84,25 +84,29 @@ type person struct {
 }
 
 const (
-	subject   = "user-1" // the user whom the calls are about
+	subject   = "0b7c2d1e-94a5-4b56-8f0d-3d1c2b7a9e4f" // the user whom the calls are about
 	bystander = "user-2"
 	anOrg     = "org-1"
-	address   = "new@example.com"
+	address   = "mi.ke+new@googlemail.com"
 	newName   = "Newname"
 )
 
 type backend struct {
 	manners
+	trouble
 
 	people  []*person
+	space   *space // nil for none
 	orgName string
 	mails   int // invitations that were sent again
 	created int // users whom requests created
 	applied int // requests of the client that it carried out, but for those that read
+
+	spacesMade int // workspaces that requests created
 }
 
-func newBackend(m manners) *backend {
-	return &backend{manners: m, orgName: "Org", people: []*person{
+func newBackend(m manners, t trouble) *backend {
+	return &backend{manners: m, trouble: t, orgName: "Org", people: []*person{
 		{ID: bystander, Email: "by@example.com", Name: "By", LastName: "Stander", OrgID: anOrg},
 	}}
 }
@@ -111,7 +115,7 @@ func (b *backend) now() time.Time { return time.Now().Add(b.skew).UTC() }
 
 func (b *backend) find(id string) *person {
 	for _, p := range b.people {
-		if p.ID == id {
+		if p.ID == b.writesID(id) {
 			return p
 		}
 	}
@@ -120,7 +124,7 @@ func (b *backend) find(id string) *person {
 
 func (b *backend) withAddress(email string) *person {
 	for _, p := range b.people {
-		if p.Email == email {
+		if p.Email == b.writesAddress(email) {
 			return p
 		}
 	}
@@ -128,17 +132,19 @@ func (b *backend) withAddress(email string) *person {
 }
 
 // add puts a user there; ago is how long ago that user was deleted, 0 for an active one.
-func (b *backend) add(p person, ago time.Duration) {
+func (b *backend) add(p person, ago time.Duration) *person {
 	if ago > 0 {
-		at := b.now().Add(-ago)
+		at := b.now().Add(b.Ahead - ago)
 		p.DeletedAt = &at
 	}
 	p.OrgID = anOrg
+	p.ID, p.Email = b.writesID(p.ID), b.writesAddress(p.Email)
 	b.people = append(b.people, &p)
+	return &p
 }
 
 func (b *backend) delete(p *person) {
-	at := b.now()
+	at := b.now().Add(b.Ahead)
 	p.DeletedAt = &at
 }
 
@@ -159,6 +165,12 @@ func (b *backend) route(method, path string, body []byte) reply {
 		}
 	}
 	segments := strings.Split(strings.Trim(path, "/"), "/")
+	switch segments[0] {
+	case "workspace":
+		return b.workspace(method, segments[1:], in)
+	case "user":
+		return b.who(segments[1:], in)
+	}
 	if len(segments) < 2 || segments[0] != "organization" {
 		return reply{status: 404, body: page}
 	}
@@ -169,7 +181,7 @@ func (b *backend) route(method, path string, body []byte) reply {
 		if method == http.MethodPost {
 			return b.create(in)
 		}
-		return reply{status: 200, body: asJSON(map[string]any{"success": true, "data": b.people, "total": len(b.people)})}
+		return b.list()
 	}
 	p := b.find(segments[2])
 	if p == nil {
@@ -228,9 +240,7 @@ func (b *backend) create(in map[string]any) reply {
 	last, _ := in["lastName"].(string)
 	role, _ := in["orgRole"].(float64)
 	b.created++
-	p := person{ID: fmt.Sprintf("made-%d", b.created), Email: email, Name: first, LastName: last, Role: int(role)}
-	b.add(p, 0)
-	p.OrgID = anOrg
+	p := b.add(person{ID: fmt.Sprintf("made-%d", b.created), Email: email, Name: first, LastName: last, Role: int(role)}, 0)
 	return reply{status: 201, body: asJSON(map[string]any{"success": true, "data": p, "message": "User created successfully."})}
 }
 

@@ -30,6 +30,8 @@ type ending struct {
 	noConn bool // there is no connection: nothing is sent
 }
 
+func (e ending) cutsBody() bool { return strings.Contains(e.name, "body") }
+
 var endings = []ending{
 	{name: "no connection", noConn: true},
 	{name: "dropped", fault: flashbacktest.Drop()},
@@ -269,6 +271,9 @@ func TestEveryMomentOfAContext(t *testing.T) {
 						}
 						for _, end := range ends {
 							for _, deleted := range []bool{true, false} {
+								if !deleted && slices.ContainsFunc(played, ending.cutsBody) || slices.ContainsFunc(played[1:], ending.cutsBody) {
+									continue // a 400 without its body is final, of a user who is active: nothing comes after it
+								}
 								err := h.play(deleted, played, end, h.activate)
 								require.NoError(t, err, "%v, context %+v, deleted %v", names(played), end, deleted)
 								if h.play(deleted, played, end, h.byHand) != nil {

@@ -75,8 +75,8 @@ func TestAThrottledOperationDoesNotSlowAnother(t *testing.T) {
 			})
 			began := time.Now()
 			const calls = 16_000
-			assert.Zero(t, work(ctx, 16, calls, other.call))
-			perSecond = calls / time.Since(began).Seconds()
+			accepted := calls - work(ctx, 16, calls, other.call)
+			perSecond = float64(accepted) / time.Since(began).Seconds()
 			cancel()
 			all.Wait()
 		})
@@ -87,7 +87,7 @@ func TestAThrottledOperationDoesNotSlowAnother(t *testing.T) {
 		return invitations(c), c
 	}), 0.95*1600)
 	assert.Less(t, rate(func(rt http.RoundTripper) (client, client) {
-		var limit throttle.Throttle
+		var limit throttle.Gate
 		return &throttled{invited{rt}, &limit}, &throttled{rt, &limit}
 	}), 0.95*1600)
 }
@@ -125,6 +125,24 @@ func TestOneServerErrorInFiveFailsHardlyACall(t *testing.T) {
 	}
 	assert.Less(t, failed(), 50)
 	assert.Greater(t, failed(flashback.WithMaxRetries(0)), 500)
+}
+
+func TestADeadServerGetsHardlyMoreThanARequestACall(t *testing.T) {
+	t.Parallel()
+	perCall := func(opts ...flashback.Option) float64 {
+		const calls = 5000
+		var requests atomic.Int64
+		synctest.Test(t, func(t *testing.T) {
+			c := newSDK(statuses(func(*http.Request) int {
+				requests.Add(1)
+				return http.StatusServiceUnavailable
+			}), opts...)
+			assert.Equal(t, calls, work(t.Context(), 16, calls, c.call))
+		})
+		return float64(requests.Load()) / calls
+	}
+	assert.LessOrEqual(t, perCall(), 1.1)
+	assert.Greater(t, perCall(flashback.WithoutThrottling()), 4.0)
 }
 
 // TestNoCallWaitsForAConnection lets 800 calls begin at once, each with a second for its attempt. The control caps

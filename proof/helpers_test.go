@@ -3,6 +3,7 @@ package proof_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,8 @@ import (
 	flashback "github.com/flashbacknetwork/flashback-go"
 	"github.com/flashbacknetwork/flashback-go/flashbacktest"
 )
+
+var long = flag.Bool("long", false, "play many more runs by chance")
 
 const (
 	activated  = `{"success":true,"message":"User activated successfully"}`

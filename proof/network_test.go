@@ -101,7 +101,7 @@ func instead(change func(*reply)) func(reply) reply {
 }
 
 func cutBody(truth reply) reply {
-	if truth.status == 0 {
+	if truth.status == 0 || truth.status >= 400 && truth.status < 500 { // a refusal is one without its body, too
 		truth = reply{status: 200, body: `{"success":true,"data":{}}`}
 	}
 	truth.cut = true
@@ -136,7 +136,7 @@ var sights = []sight{
 	{name: "EOF", when: maybe, ambiguous: true, fail: io.EOF},
 	{name: "stall", when: slowly, ambiguous: true, act: stalls},
 	{name: "cut", when: maybe, ambiguous: true, show: cutBody},
-	{name: "cut 403", when: not, ambiguous: true, show: func(reply) reply {
+	{name: "cut 403", when: not, final: true, show: func(reply) reply {
 		r := refusal(403, "Insufficient permissions")
 		r.cut = true
 		return r
@@ -236,8 +236,8 @@ type view string
 
 const (
 	truth    view = "truth"
-	replica  view = "replica"  // lags by an hour; its clock is right
-	cache    view = "cache"    // an hour old, unless the request asks for no cached response
+	replica  view = "replica"  // lags by hours; its clock is right
+	cache    view = "cache"    // hours old, unless the request asks for no cached response
 	stubborn view = "stubborn" // a cache that does not care what the request asks for
 	ageless  view = "ageless"  // and it does not even say how old the response is
 )
@@ -291,6 +291,8 @@ func (d deed) do(b *backend) {
 		if b.withAddress(address) == nil {
 			b.add(person{ID: "theirs", Email: address, Name: "Another", LastName: "Last"}, 0)
 		}
+	default:
+		d.inSpace(b)
 	}
 }
 
@@ -302,6 +304,7 @@ type event struct {
 	status int  // of what the client saw; 0 for none
 	real   bool // it is the backend's own response
 	ended  bool // the caller's context ended while nobody could tell where the request was
+	late   bool // the attempt was over before its response came
 }
 
 // network is the http.RoundTripper of one call.
@@ -314,6 +317,7 @@ type network struct {
 	cancel  context.CancelFunc
 	begun   time.Time
 
+	before   bool // the call has not begun: what it rests on is read without moves
 	events   []event
 	underWay []func() // carry out what was not yet
 	excused  bool     // a read saw that something was not carried out, and then it was
@@ -340,6 +344,9 @@ func (n *network) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.before {
+		return n.response(req, n.backend.serve(req.Method, req.URL.Path, body), n.backend.now()), nil
+	}
 	at := len(n.events)
 	if at > 60 {
 		return nil, errRunaway
@@ -386,14 +393,25 @@ func (n *network) RoundTrip(req *http.Request) (*http.Response, error) {
 		defer n.look()
 		return n.serve(req, body)
 	}
+	n.trouble.turn(n.backend, at)
+	if !n.pass(ctx, n.trouble.delay(at).There) {
+		if m.timing != never {
+			n.later(n.trouble.delay(at).There, func() { serve() })
+		}
+		n.events[at].late = true
+		return nil, ctx.Err()
+	}
 	var response reply
 	switch m.timing {
 	case before:
 		response = serve()
-	case soon, late:
-		n.later(m.timing, func() { serve() })
+	case soon:
+		n.later(100*time.Millisecond, func() { serve() }) // less than any backoff
+	case late:
+		n.later(10*time.Second, func() { serve() })
 	case never:
 	}
+	made := n.backend.now()
 	if ends(carriedOut) {
 		n.cancel()
 		return nil, ctx.Err()
@@ -402,7 +420,7 @@ func (n *network) RoundTrip(req *http.Request) (*http.Response, error) {
 		n.deed.do(n.backend)
 		n.look()
 	}
-	broke := n.world == proxied && m.fail != nil
+	broke := (n.world == proxied || n.trouble.Proxy) && m.fail != nil
 	switch {
 	case m.act == stalls:
 		n.mu.Unlock() // what was sent may be carried out meanwhile
@@ -436,7 +454,28 @@ func (n *network) RoundTrip(req *http.Request) (*http.Response, error) {
 		n.cancel()
 	}
 	n.wait(ends)
-	return n.response(req, shown), nil
+	if !n.pass(ctx, n.trouble.delay(at).Back) {
+		n.events[at].late, n.events[at].real, n.events[at].status = true, false, 0
+		return nil, ctx.Err()
+	}
+	return n.response(req, shown, made), nil
+}
+
+// pass lets a message take its time. It is false if nobody waits for it any more.
+func (n *network) pass(ctx context.Context, d time.Duration) bool {
+	if d == 0 {
+		return true
+	}
+	n.mu.Unlock() // what is under way may be carried out meanwhile
+	defer n.mu.Lock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // wait cancels the context in the wait after this request.
@@ -457,7 +496,7 @@ func (n *network) serve(req *http.Request, body []byte) reply {
 	}
 	r := n.old.serve(req.Method, req.URL.Path, body)
 	r.header = http.Header{}
-	const age = time.Hour - 2*time.Second
+	const age = longAgo - 2*time.Second
 	if n.view != replica {
 		r.header.Set("Date", n.begun.Add(n.backend.skew-age).UTC().Format(http.TimeFormat))
 	}
@@ -468,11 +507,7 @@ func (n *network) serve(req *http.Request, body []byte) reply {
 }
 
 // later carries a request out after the client has seen something of it.
-func (n *network) later(t timing, serve func()) {
-	delay := 100 * time.Millisecond
-	if t == late {
-		delay = 10 * time.Second
-	}
+func (n *network) later(delay time.Duration, serve func()) {
 	n.underWay = append(n.underWay, serve)
 	time.AfterFunc(delay, func() {
 		n.mu.Lock()
@@ -490,13 +525,16 @@ func (n *network) carryOut() {
 	}
 }
 
-func (n *network) response(req *http.Request, r reply) *http.Response {
+func (n *network) response(req *http.Request, r reply, made time.Time) *http.Response {
 	h := r.header.Clone()
 	if h == nil {
 		h = http.Header{}
 	}
 	if h.Get("Date") == "" {
-		h.Set("Date", n.backend.now().Format(http.TimeFormat))
+		h.Set("Date", made.Format(http.TimeFormat))
+	}
+	if n.trouble.Age != "" && n.view == truth && req.Method == http.MethodGet {
+		h.Set("Age", n.trouble.Age)
 	}
 	if h.Get("Content-Type") == "" && r.body != "" {
 		h.Set("Content-Type", "application/json; charset=utf-8")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 )
 
 // What must hold of every run. What a caller is told is compared with what the model
@@ -48,13 +49,15 @@ func (p *played) verdict() (kind, detail string) {
 		return badAttempts, fmt.Sprintf("%d requests came", len(p.events))
 	case err == nil && !p.op.reads:
 		return p.judgeSuccess(), ""
-	case err == nil, p.world == lagging: // a replica does not read its own writes, so little is sure of a failure
+	case err == nil, p.view != truth: // a replica does not read its own writes, so little is sure of a failure
 		return "", ""
 	}
 	switch unsure := p.sawAmbiguous(); {
+	case p.told.unknown && p.trouble.ofClocks() && p.op == del && (unsure || p.deleteRefused()):
+		return "", "" // by such clocks nothing is sure
 	case p.told.unknown && p.op.reads:
 		return unknownRead, ""
-	case p.told.unknown && !unsure && !p.refusedDelete():
+	case p.told.unknown && !unsure && !p.refusedDelete() && (p.trouble.Age == "" || len(p.events) <= p.retries):
 		return falseUnknown, ""
 	case !p.told.unknown && p.backend.applied > 0 && !p.excused:
 		return falseFailure, ""
@@ -97,23 +100,29 @@ func (p *played) judgeSuccess() string {
 //     a new one can't be told from it: only a cache that honors no-cache is sure.
 //   - A deletion has a date; it is told from an old one, unless a cache hides the age of
 //     its response and nothing else tells the server's time.
+//   - If the clock of deletedAt is ahead of that of Date by as much as an old deletion is old, it
+//     has the date of a new one. That does harm only where an old view passes for a new one.
 //   - That a proxy has repeated a delete, the read-back does not show if someone else has
-//     activated the user in between.
+//     activated the user in between. Nor does a refusal show that a proxy has repeated a
+//     change, if someone else has deleted the workspace or removed its user in between.
+//   - That a user is not in a workspace has no date either. A workspace that is not found may be one
+//     that a replica has not got yet.
+//   - A 404 to a removal says that the user is not in the workspace, unless a proxy has repeated it.
 //   - A 404 to a delete and to its read-back says that there is no such user, unless a proxy
 //     has repeated the delete and the backend hides those who are deleted.
 func (p *played) beyondPromise() bool {
 	switch {
-	case p.op == del && p.notFoundTwice():
+	case p.op.deletes && p.notFoundTwice(), p.removedByProxy():
 		return true
 	case p.world == crossed:
-		return p.op == del && slices.ContainsFunc(p.events, func(e event) bool { return e.move.act == repeats })
-	case p.world != lagging:
+		return (p.op.deletes || p.op.ofSpaces()) && slices.ContainsFunc(p.events, func(e event) bool { return e.move.act == repeats })
+	case p.view == truth:
 		return false
 	}
-	if p.op == del {
-		return p.view == ageless
+	if p.op.deletes {
+		return p.view == ageless || p.op == delReadSpace && p.view == replica || p.trouble.mostAhead() > ages[p.lagged]-2*time.Second
 	}
-	return (p.op == activate || p.op == create) && p.view != cache
+	return slices.Contains([]*operation{activate, create, addUser, setAccess, removeUser}, p.op) && p.view != cache
 }
 
 // notFoundTwice tells whether the last delete and its read-back got a 404.
@@ -137,7 +146,7 @@ func (p *played) clientRepeats() bool {
 		if e.method == http.MethodPost && p.ambiguous(i) && p.op.once && i+1 < len(p.events) {
 			return true
 		}
-		if e.move.act == resends || e.move.timing == soon || e.move.timing == late {
+		if e.move.act == resends || e.move.timing == soon || e.move.timing == late || e.late {
 			unsure++ // by the transport, or too late
 		}
 	}
@@ -147,7 +156,7 @@ func (p *played) clientRepeats() bool {
 // ambiguous tells whether the client can't know what came of a request.
 func (p *played) ambiguous(i int) bool {
 	e := p.events[i]
-	return e.real && e.status >= 500 || e.move.ambiguous || e.ended || p.lacksResult(e)
+	return e.real && e.status >= 500 || e.move.ambiguous || e.ended || e.late || p.lacksResult(e)
 }
 
 // lacksResult tells whether a response is a success without what the call returns.
@@ -168,13 +177,13 @@ func (p *played) sawAmbiguous() bool {
 // refusedDelete tells whether a delete was refused, and nothing settled whether a proxy
 // had sent it before: no read-back saw an active user, or one deleted long before.
 func (p *played) refusedDelete() bool {
-	if p.op != del {
-		return false
-	}
-	refused := slices.ContainsFunc(p.events, func(e event) bool {
+	return p.op.deletes && p.deleteRefused() && (!p.readBack() || p.was && p.start != isDeleted)
+}
+
+func (p *played) deleteRefused() bool {
+	return slices.ContainsFunc(p.events, func(e event) bool {
 		return e.method == http.MethodDelete && slices.Contains([]int{400, 404, 409, 410}, e.status)
 	})
-	return refused && (!p.readBack() || p.was && p.start != isDeleted)
 }
 
 // readBack tells whether the last request read the backend's state.
@@ -200,7 +209,7 @@ func (p *played) justified() bool {
 			p.lacksResult(e):
 			return true
 		case !e.reads && e.move.name == "202" && e.move.timing == before &&
-			(p.op == activate || p.op == del || p.op == create):
+			slices.Contains([]*operation{activate, create, addUser, setAccess, removeUser, del, delSpace, delReadSpace}, p.op):
 			accepted = true
 		case e.move.final:
 			return true
@@ -210,12 +219,16 @@ func (p *played) justified() bool {
 	switch {
 	case p.excused, p.pending:
 		return true
-	case p.op == del && unsure && (p.start == isAbsent || p.manners.hidesDeleted && (applied || p.start == isDeleted)):
+	case p.op.deletes && unsure && (p.start == isAbsent || p.manners.hidesDeleted && (applied && p.op != delReadSpace || p.start == isDeleted)):
 		return true // what the read-back shows tells nothing
-	case accepted && (!applied || p.op == del && p.start == isDeleted):
+	case accepted && (!applied || p.op.deletes && p.start != isActive):
 		return true // that a delete of such a user did something, nothing tells
 	case p.op == create && unsure && p.start != isFree && p.start != isSame:
 		return true // another user has the address
+	case p.op == create && unsure && (p.trouble.Pages != "" || p.trouble.Normalizes):
+		return true // that the list lacks the address tells nothing
+	case p.op == addUser && unsure && p.start == isInOther:
+		return true // that may have been before
 	case applied:
 		return false
 	}

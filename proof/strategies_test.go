@@ -1,6 +1,7 @@
 package proof_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -67,25 +68,37 @@ func backoff(refusals int) time.Duration {
 // throttled uses this module's package.
 type throttled struct {
 	transport http.RoundTripper
-	throttle  *throttle.Throttle
+	gate      *throttle.Gate
 }
 
 func (c *throttled) call(ctx context.Context) error {
-	var place throttle.Place
-	for range attempts {
-		pass, err := c.throttle.Wait(ctx, &place, most)
+	var position throttle.Position
+	limits := throttle.Limits{FirstWait: 250 * time.Millisecond, MaxRetryAfter: most, OutageWait: 30 * time.Second}
+	for n := 0; n < attempts; {
+		ticket, err := c.gate.Wait(ctx, &position, limits)
 		if err != nil {
 			return err
 		}
 		refused, retryAfter, err := send(ctx, c.transport)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case refused:
-			c.throttle.Refused(pass, retryAfter)
-		default:
-			c.throttle.Accepted(pass)
+		}
+		outcome := throttle.Outcome{Result: throttle.Accepted, RetryAfter: retryAfter}
+		if refused {
+			outcome.Result = throttle.RateLimited
+		}
+		held := c.gate.Done(ticket, outcome)
+		if !refused {
 			return nil
+		}
+		if !held {
+			n++
+			if retryAfter > most {
+				return errClosed
+			}
+			if err := pause(ctx, cmp.Or(retryAfter, backoff(n))); err != nil {
+				return err
+			}
 		}
 	}
 	return errGivenUp

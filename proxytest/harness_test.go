@@ -45,6 +45,7 @@ type scenario struct {
 	tokens  map[string]string // of the owners, by organization
 	url     string            // where the client connects
 	opts    []flashback.Option
+	calls   int
 	pause   time.Duration  // at most, of a worker before a call
 	disturb func(step int) // called every stepCalls calls, from one goroutine
 	op      *operation
@@ -56,7 +57,7 @@ type scenario struct {
 
 func newScenario(t *testing.T, op *operation) *scenario {
 	t.Helper()
-	s := &scenario{t: t, op: op, backend: flashbacktest.NewBackend(), tokens: map[string]string{}}
+	s := &scenario{t: t, op: op, calls: calls, backend: flashbacktest.NewBackend(), tokens: map[string]string{}}
 	for i := range calls {
 		if id := "owner-of-" + org(i); s.tokens[org(i)] == "" {
 			s.backend.AddUser(flashbacktest.User{ID: id, Email: id, OrgID: org(i), Role: flashback.RoleOwner})
@@ -126,6 +127,7 @@ type result struct {
 type tally struct {
 	name                      string
 	op                        *operation
+	calls                     int
 	wrong                     int
 	unavoidable               int // calls that are wrong as no client can avoid
 	repeated                  int // calls of which the backend received more requests than the client sent
@@ -140,7 +142,7 @@ type tally struct {
 
 func (s *scenario) run() tally {
 	s.t.Helper()
-	for i := range calls {
+	for i := range s.calls {
 		s.op.kindOf(i).add(s.backend, i)
 	}
 	ask := s.ask
@@ -160,7 +162,7 @@ func (s *scenario) run() tally {
 	}
 
 	var (
-		results     = make([]result, calls)
+		results     = make([]result, s.calls)
 		connections atomic.Int64
 		next, ended atomic.Int64
 		work, aside sync.WaitGroup
@@ -181,7 +183,7 @@ func (s *scenario) run() tally {
 	results[0].make(s.t.Context(), 0, ask, &connections)
 	for range workers {
 		work.Go(func() {
-			for i := next.Add(1); i < calls; i = next.Add(1) {
+			for i := next.Add(1); i < int64(s.calls); i = next.Add(1) {
 				if s.pause > 0 {
 					<-time.After(rand.N(s.pause))
 				}
@@ -226,7 +228,7 @@ func (r *result) make(ctx context.Context, i int, ask func(context.Context, int)
 
 func (s *scenario) check(results []result) tally {
 	w := s.op.look(s.backend)
-	sum := tally{op: s.op, complaints: map[complaint]int{}}
+	sum := tally{op: s.op, calls: len(results), complaints: map[complaint]int{}}
 	for i := range results {
 		r := &results[i]
 		is := s.op.truth(w, i)
@@ -348,8 +350,8 @@ func TestMain(m *testing.M) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "case\toperation\tcalls\twrong\tunavoidable\trepeated\trecovered\tfailed\tunknown\tgave up\trequests/call\tconnections\tslowest\tseconds")
 	for _, c := range table {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.2f\t%d\t%.2f\t%.1f\n", c.name, c.op.name, calls, c.wrong, c.unavoidable, c.repeated, c.recovered, c.failed, c.unknown,
-			c.gaveUp, float64(c.attempts)/calls, c.connections, c.slowest.Seconds(), c.elapsed.Seconds())
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.2f\t%d\t%.2f\t%.1f\n", c.name, c.op.name, c.calls, c.wrong, c.unavoidable, c.repeated, c.recovered, c.failed, c.unknown,
+			c.gaveUp, float64(c.attempts)/float64(c.calls), c.connections, c.slowest.Seconds(), c.elapsed.Seconds())
 	}
 	_ = w.Flush()
 	os.Exit(code)
@@ -420,10 +422,7 @@ func plainServer() *http.Server {
 // start runs a proxy that listens on addr until the end.
 func (s *scenario) start(addr, name string, args ...string) *os.Process {
 	s.t.Helper()
-	binary, err := exec.LookPath(name)
-	if err != nil {
-		binary, err = exec.LookPath("/usr/sbin/" + name)
-	}
+	binary, err := lookPath(name)
 	require.NoError(s.t, err, "these tests need %[1]s: install it, on Debian with apt-get install %[1]s", name)
 	ctx, stop := context.WithCancel(context.Background())
 	proxy := exec.CommandContext(ctx, binary, args...) //nolint:gosec // Nobody else chooses these.
@@ -449,6 +448,15 @@ func (s *scenario) start(addr, name string, args ...string) *os.Process {
 		}
 	})
 	return proxy.Process
+}
+
+// lookPath finds a program, in /usr/sbin too, where an ordinary user's PATH is not.
+func lookPath(name string) (string, error) {
+	binary, err := exec.LookPath(name)
+	if err != nil {
+		binary, err = exec.LookPath("/usr/sbin/" + name)
+	}
+	return binary, err
 }
 
 // freeAddr is an address that nobody listens on.

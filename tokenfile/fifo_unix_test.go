@@ -45,11 +45,12 @@ func TestAFIFOThatComesWhileTheLockIsWaitedForIsRefused(t *testing.T) {
 		file := tokenfile.New(path)
 		unchanged := func(kept flashback.Tokens) (flashback.Tokens, error) { return kept, nil }
 		waiting := make(chan error)
-		require.NoError(t, file.Update(t.Context(), func(kept flashback.Tokens) (flashback.Tokens, error) {
-			go func() { waiting <- file.Update(t.Context(), unchanged) }()
-			<-time.After(time.Second)
-			return kept, os.Link(fifo, path)
-		}))
+		lock, err := file.Lock(t.Context())
+		require.NoError(t, err)
+		go func() { waiting <- update(t.Context(), file, unchanged) }()
+		<-time.After(time.Second)
+		require.NoError(t, os.Link(fifo, path))
+		require.NoError(t, lock.Unlock())
 		require.ErrorContains(t, <-waiting, "no regular file")
 	})
 	requireOpen()

@@ -4,5 +4,5 @@ package tokenfile
 
 import "errors"
 
-// tryLock fails: without a lock, two processes would spend each other's refresh token.
-func tryLock(string) (unlock func(), err error) { return nil, errors.ErrUnsupported }
+// tryLock fails: without a lock, two processes would present each other's refresh token.
+func tryLock(string) (unlock func() error, err error) { return nil, errors.ErrUnsupported }

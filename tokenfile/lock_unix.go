@@ -8,9 +8,10 @@ import (
 	"syscall"
 )
 
-// tryLock locks the file at path, which ends with the process.
-func tryLock(path string) (unlock func(), err error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // The caller names it.
+// tryLock locks the file at path. The lock ends with the process. A lock file that was removed or replaced
+// meanwhile counts as locked: others would lock another one.
+func tryLock(path string) (unlock func() error, err error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600) //nolint:gosec // The caller names it.
 	if err != nil {
 		return nil, err
 	}
@@ -20,12 +21,22 @@ func tryLock(path string) (unlock func(), err error) {
 			break
 		}
 	}
-	if err == nil {
-		return func() { _ = file.Close() }, nil
+	if errors.Is(err, syscall.EWOULDBLOCK) || err == nil && !names(path, file) {
+		err = errLocked
 	}
-	_ = file.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, errLocked
+	if err != nil {
+		_ = file.Close()
+		return nil, err
 	}
-	return nil, err
+	return file.Close, nil
+}
+
+// names tells whether path is still that of file.
+func names(path string, file *os.File) bool {
+	locked, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(path)
+	return err == nil && os.SameFile(locked, named)
 }

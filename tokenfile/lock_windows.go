@@ -7,8 +7,8 @@ import (
 
 const errSharingViolation syscall.Errno = 32
 
-// tryLock opens the file at path so that nobody else can, which ends with the process.
-func tryLock(path string) (unlock func(), err error) {
+// tryLock opens the file at path so that nobody else can. That ends with the process.
+func tryLock(path string) (unlock func() error, err error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {
 		return nil, err
@@ -21,5 +21,5 @@ func tryLock(path string) (unlock func(), err error) {
 	case err != nil:
 		return nil, err
 	}
-	return func() { _ = syscall.CloseHandle(handle) }, nil
+	return func() error { return syscall.CloseHandle(handle) }, nil
 }

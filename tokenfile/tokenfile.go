@@ -1,15 +1,24 @@
-// Package tokenfile keeps the tokens of a session in a file, and shares them among the
-// processes of one machine.
+// Package tokenfile keeps the tokens of a session in a file, and shares them among the processes of one
+// machine.
 //
 //	session, err := flashback.Resume(ctx, flashback.Tokens{}, flashback.WithTokenStore(tokenfile.New(path)))
+//
+// A process that is killed at any moment loses no tokens that have reached the disk:
+//
+//   - Before anything is sent, [flashback.TokenLock.Begin] makes room for the new tokens in a second file,
+//     and writes a marker into the first one: it says that the refresh token is about to be presented, and
+//     when. So a full disk, a directory that can't be written or a file that can't be replaced is found
+//     before a token is spent.
+//   - The tokens that the server grants are written into that room, and only then does the second file take
+//     the place of the first one. A process that finds a second file with whole tokens goes on with them.
+//   - A process that finds a marker tries the refresh token nevertheless. If the server refuses it, the
+//     error says when a renewal was interrupted.
 package tokenfile
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,74 +28,82 @@ import (
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
-// ErrReadable is a file that others than its owner can read: its tokens may be known to
-// them. Windows has no such modes, and there the directory has to protect the file.
+// ErrReadable is the error for a file that others than its owner can read or write: they may know its
+// tokens. Windows has no such modes, and there the directory has to protect the file.
 var ErrReadable = errors.New("others can read the file: make it yours alone (chmod 600), and log in again if they may have read it")
 
-const (
-	maxSize = 1 << 20               // bytes
-	poll    = 20 * time.Millisecond // between two attempts to lock
+// ErrForeign is the error for a file whose owner is another user, who can read and change its tokens. It is
+// not found out on Windows.
+var ErrForeign = errors.New("the file belongs to another user: run as that user, or give another path")
 
-	maxLinks = 40 // as many as Linux follows
+const (
+	lockPoll = 20 * time.Millisecond // between two attempts to lock
+	maxLinks = 40                    // as many symbolic links as Linux follows
 )
 
+var errLocked = errors.New("another process has the lock")
+
 // File is a [flashback.TokenStore]. It is safe for concurrent use.
-type File struct{ path string }
-
-// New returns the file at path, which need not exist. Where path is a symbolic link, that is
-// the file it names, even one that does not exist yet. Beside the file there will be a lock
-// file with ".lock" after its name, which is never removed, and for moments one with ".new".
-func New(path string) *File { return &File{path} }
-
-// content is the file as JSON.
-type content struct {
-	BaseURL      string    `json:"baseURL"`
-	AccessToken  string    `json:"accessToken"`
-	RefreshToken string    `json:"refreshToken"`
-	TokenID      string    `json:"tokenId,omitempty"`
-	ExpiresAt    time.Time `json:"expiresAt,omitzero"`
+type File struct {
+	path string
+	err  error // why the path can't be used
 }
 
-// Update changes the tokens in the file. A file is replaced at once, as a whole, by one of
-// mode 0600; for the zero Tokens it is removed. Other processes wait meanwhile, each as
-// long as ctx allows. The lock is the operating system's: it ends with its process.
-func (f *File) Update(ctx context.Context, change func(kept flashback.Tokens) (flashback.Tokens, error)) error {
+// New returns the file at path, which need not exist. A relative path is that of the directory in which
+// the process is now. Where path is a symbolic link, File is the file that the link names, even if there
+// is none yet. Beside the file there is a lock file with ".lock" after its name, which is never removed.
+// While tokens are changed there are files with ".new" and ".tmp" after it.
+func New(path string) *File {
+	absolute, err := makeAbsolute(path)
+	return &File{absolute, err}
+}
+
+// String returns the path.
+func (f *File) String() string { return f.path }
+
+// Lock waits, within ctx, until no other process has the lock and no other session of this one. The lock
+// is the operating system's: it ends with its process.
+func (f *File) Lock(ctx context.Context) (flashback.TokenLock, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
 	path, err := follow(f.path)
 	if err != nil {
-		return fmt.Errorf("%w (opening %s)", err, f.path)
+		return nil, failed("opening", f.path, err)
 	}
-	unlock, err := lock(ctx, path+".lock")
+	unlock, err := waitForLock(ctx, path+".lock")
 	if err != nil {
-		return fmt.Errorf("%w (locking %s)", err, path)
+		return nil, failed("locking", path, err)
 	}
-	defer unlock()
-	kept, err := read(path)
-	if err != nil {
-		return fmt.Errorf("%w (reading %s)", err, path)
-	}
-	next, err := change(kept)
-	switch {
-	case err != nil:
-		return err
-	case next == kept:
-		return nil
-	case next == flashback.Tokens{}:
-		err = os.Remove(path)
-	default:
-		err = write(path, next)
-	}
-	if err != nil {
-		return fmt.Errorf("%w (writing %s)", err, path)
-	}
-	return nil
+	return &lock{path: path, unlock: unlock}, nil
 }
 
-// follow returns where the file is. All links to it lead to one path, and so to one lock.
+// makeAbsolute does not clean the path where a directory may be a symbolic link: "linked/.." is then another
+// directory than ".".
+func makeAbsolute(path string) (string, error) {
+	if _, name := filepath.Split(path); name == "" {
+		return path, fmt.Errorf("the path %q is empty, or that of a directory", path)
+	}
+	if runtime.GOOS == "windows" { // which cleans each path by itself
+		return filepath.Abs(path)
+	}
+	if filepath.IsAbs(path) {
+		return path, nil
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return path, fmt.Errorf("%w (making %s absolute)", err, path)
+	}
+	return dir + string(filepath.Separator) + path, nil
+}
+
+// follow returns the path of the file to which symbolic links lead. All links to a file lead to one path, and
+// so to one lock.
 func follow(path string) (string, error) {
 	for range maxLinks {
 		dir, name := filepath.Split(path)
 		if name == "" {
-			return "", errors.New("the path is empty, or that of a directory")
+			return "", errors.New("the link is empty, or that of a directory")
 		}
 		info, err := os.Lstat(path)
 		switch {
@@ -95,29 +112,22 @@ func follow(path string) (string, error) {
 		case err != nil:
 			return "", err
 		case info.Mode().Type() != fs.ModeSymlink:
-			return path, regular(info, nil)
+			return path, checkRegular(info)
 		}
 		target, err := os.Readlink(path)
 		if err != nil {
 			return "", err
 		}
 		if !filepath.IsAbs(target) {
-			target = dir + target // not filepath.Join: it drops "linked/..", which is another directory
+			target = dir + target // not filepath.Join, which cleans the path
 		}
 		path = target
 	}
 	return "", errors.New("too many symbolic links, or a circle of them")
 }
 
-func regular(info fs.FileInfo, err error) error {
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is no regular file")
-	}
-	return err
-}
-
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	ticker := time.NewTicker(poll)
+func waitForLock(ctx context.Context, path string) (unlock func() error, err error) {
+	ticker := time.NewTicker(lockPoll)
 	defer ticker.Stop()
 	for {
 		unlock, err := tryLock(path)
@@ -127,73 +137,7 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("another process has it: %w", ctx.Err())
+			return nil, fmt.Errorf("%w: %w", errLocked, ctx.Err())
 		}
 	}
-}
-
-var errLocked = errors.New("locked")
-
-func read(path string) (flashback.Tokens, error) {
-	err := regular(os.Lstat(path)) // first, since a FIFO waits when it is opened
-	var file *os.File
-	if err == nil {
-		file, err = os.Open(path) //nolint:gosec // The caller names it.
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return flashback.Tokens{}, nil
-	}
-	if err != nil {
-		return flashback.Tokens{}, err
-	}
-	defer func() { _ = file.Close() }() // it was only read
-	info, err := file.Stat()
-	switch err = regular(info, err); {
-	case err != nil:
-		return flashback.Tokens{}, err
-	case info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows":
-		return flashback.Tokens{}, ErrReadable
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxSize))
-	if err != nil {
-		return flashback.Tokens{}, err
-	}
-	var c content
-	if json.Unmarshal(text, &c) != nil || c.AccessToken == "" && c.RefreshToken == "" || c.BaseURL == "" {
-		return flashback.Tokens{}, errors.New("it has no tokens in it; remove it and log in again") // json's error may quote one
-	}
-	return flashback.Tokens{
-		Access: flashback.NewSecret(c.AccessToken), Refresh: flashback.NewSecret(c.RefreshToken),
-		ID: c.TokenID, ExpiresAt: c.ExpiresAt, BaseURL: c.BaseURL,
-	}, nil
-}
-
-// write replaces the file. What is written is on the disk before it takes the old one's
-// place, so that a crash leaves the one or the other.
-func write(path string, t flashback.Tokens) error {
-	text, err := json.MarshalIndent(content{t.BaseURL, t.Access.Reveal(), t.Refresh.Reveal(), t.ID, t.ExpiresAt.UTC()}, "", "  ") //nolint:gosec // The file is for secrets.
-	if err != nil {
-		return err
-	}
-	temp := path + ".new"
-	_ = os.Remove(temp)                                                      // what a crash left; the lock is ours
-	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // The caller names it.
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(append(text, '\n'))
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		_ = os.Remove(temp)
-		return err
-	}
-	parent, _ := filepath.Split(path)
-	if dir, err := os.Open(parent + "."); err == nil { //nolint:gosec // The caller names it.
-		_ = dir.Sync() // the name too; not every system can
-		_ = dir.Close()
-	}
-	return nil
 }

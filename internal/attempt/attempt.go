@@ -52,8 +52,8 @@ func (TimeoutError) Timeout() bool { return true }
 
 // Do sends req with ctx and reads up to maxBody bytes of the response's body. If once is
 // set, the attempt is canceled as soon as the trace shows that the transport is about to
-// send the request a second time.
-func (s *Sender) Do(ctx context.Context, req *http.Request, maxBody int64, once bool) Result {
+// send the request a second time. If fresh is set, the request gets a new connection.
+func (s *Sender) Do(ctx context.Context, req *http.Request, maxBody int64, once, fresh bool) Result {
 	if s.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, s.Timeout, errTimeout)
@@ -64,7 +64,9 @@ func (s *Sender) Do(ctx context.Context, req *http.Request, maxBody int64, once 
 		ctx, t.abort = context.WithCancelCause(ctx)
 		defer t.abort(nil)
 	}
-	resp, err := s.Transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, t.clientTrace())))
+	transport, release := s.transport(fresh)
+	defer release()
+	resp, err := transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, t.clientTrace())))
 	err = NonNil(err)
 	var result Result
 	switch {
@@ -76,19 +78,32 @@ func (s *Sender) Do(ctx context.Context, req *http.Request, maxBody int64, once 
 		if resp != nil && resp.Body != nil {
 			_ = resp.Body.Close() // A transport that returns an error and a response has failed.
 		}
-		result = Result{Err: err, Sent: t.sent(s.Transport, req, err, NonNil(context.Cause(ctx)))}
+		result = Result{Err: err, Sent: t.sent(transport, req, err, NonNil(context.Cause(ctx)))}
 		result.Permanent = !result.Sent && permanent(err)
 	}
 	result.Repeated = t.repeated.Load()
 	if result.Err != nil {
-		switch context.Cause(ctx) { //nolint:errorlint // These are the attempt's own, and not wrapped.
-		case errTimeout:
+		switch cause := NonNil(context.Cause(ctx)); {
+		case errors.Is(cause, errTimeout):
 			result.Err = TimeoutError{s.Timeout}
-		case errSentTwice:
+		case errors.Is(cause, errSentTwice):
 			result.Err = errSentTwice
 		}
 	}
 	return result
+}
+
+// transport returns the transport for an attempt, and a function for its end. For a fresh
+// connection it is a clone that keeps none, if Transport is net/http's: over HTTP/2, requests
+// would else share the old one.
+func (s *Sender) transport(fresh bool) (t http.RoundTripper, release func()) {
+	own, ok := s.Transport.(*http.Transport)
+	if !fresh || !ok {
+		return s.Transport, func() {}
+	}
+	clone := own.Clone()
+	clone.DisableKeepAlives = true
+	return clone, clone.CloseIdleConnections // which ends a dial that goes on after its request
 }
 
 // read reads and closes the body of resp.

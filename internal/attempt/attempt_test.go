@@ -57,7 +57,7 @@ func post(t *testing.T, to string) *http.Request {
 func do(t *testing.T, transport http.RoundTripper, trusted bool) attempt.Result {
 	t.Helper()
 	s := attempt.Sender{Transport: transport, Trusted: trusted}
-	return s.Do(t.Context(), post(t, "https://h.example/"), maxBody, false)
+	return s.Do(t.Context(), post(t, "https://h.example/"), maxBody, false, false)
 }
 
 // fate is how far a request without a complete response got.
@@ -207,7 +207,7 @@ func TestTheCauseOfAContextTellsNothingAboutTheRequest(t *testing.T) {
 				})}
 				req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://h.example/", nil)
 				require.NoError(t, err)
-				assert.Equal(t, want, sender.Do(req.Context(), req, 1<<10, false).Sent, "%s, trusted %v, %v", name, trusted, cause)
+				assert.Equal(t, want, sender.Do(req.Context(), req, 1<<10, false, false).Sent, "%s, trusted %v, %v", name, trusted, cause)
 			}
 		}
 	}
@@ -268,7 +268,7 @@ func TestASecondConnectionIsARepetitionUnlessTheTransportIsOurOwn(t *testing.T) 
 				}
 				return &http.Response{StatusCode: 200}, req.Context().Err()
 			})}
-			r := s.Do(t.Context(), post(t, "https://h.example/"), maxBody, once)
+			r := s.Do(t.Context(), post(t, "https://h.example/"), maxBody, once, false)
 			assert.Equal(t, repeated, r.Repeated)
 			if repeated && once {
 				require.ErrorContains(t, r.Err, "kept from sending the request again")
@@ -313,7 +313,7 @@ func TestOurOwnTransportsSecondConnectionIsARepetitionWhereNetHTTPSendsAgain(t *
 			})}
 			req := post(t, "https://h.example/")
 			req.Method = tt.method
-			assert.Equal(t, tt.repeated, s.Do(req.Context(), req, maxBody, false).Repeated)
+			assert.Equal(t, tt.repeated, s.Do(req.Context(), req, maxBody, false, false).Repeated)
 		})
 	}
 }
@@ -336,7 +336,7 @@ func TestAStreamThatIsRefusedWasNotSent(t *testing.T) {
 	var all sync.WaitGroup
 	for range crowd {
 		all.Go(func() {
-			r := s.Do(t.Context(), post(t, server.URL), maxBody, true)
+			r := s.Do(t.Context(), post(t, server.URL), maxBody, true, false)
 			assert.True(t, r.Err == nil && !r.Repeated, "%v", r.Err)
 		})
 	}
@@ -351,7 +351,7 @@ func TestTheLengthOfAResponseToHEADIsNotItsOwn(t *testing.T) {
 	s := attempt.Sender{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Body: http.NoBody, ContentLength: maxBody + 1, Request: req}, nil
 	})}
-	r := s.Do(req.Context(), req, maxBody, false)
+	r := s.Do(req.Context(), req, maxBody, false, false)
 	require.NoError(t, r.Err)
 	assert.False(t, r.TooLarge)
 }
@@ -366,7 +366,7 @@ func TestAResponseThatComesAllTheSameCounts(t *testing.T) {
 			<-req.Context().Done() // which the transport does not look at
 			return &http.Response{StatusCode: 200}, nil
 		})}
-		r := s.Do(t.Context(), post(t, "https://h.example/"), maxBody, true)
+		r := s.Do(t.Context(), post(t, "https://h.example/"), maxBody, true, false)
 		require.NoError(t, r.Err)
 		require.NotNil(t, r.Response)
 		assert.True(t, r.Repeated)
@@ -470,7 +470,7 @@ func TestATimeoutIsTheAttemptsOwn(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := attempt.Sender{Transport: transport, Timeout: time.Second}
 				begun := time.Now()
-				r := s.Do(t.Context(), post(t, "https://h.example/"), maxBody, false)
+				r := s.Do(t.Context(), post(t, "https://h.example/"), maxBody, false, false)
 				assert.Equal(t, time.Second, time.Since(begun))
 				assert.Equal(t, attempt.TimeoutError{After: time.Second}, r.Err)
 				require.NotErrorIs(t, r.Err, context.DeadlineExceeded)
@@ -481,14 +481,14 @@ func TestATimeoutIsTheAttemptsOwn(t *testing.T) {
 
 				ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 				defer cancel()
-				r = s.Do(ctx, post(t, "https://h.example/"), maxBody, true)
+				r = s.Do(ctx, post(t, "https://h.example/"), maxBody, true, false)
 				require.ErrorIs(t, r.Err, context.DeadlineExceeded, "the caller's")
 
 				s.Timeout = 0
 				ctx, cancel = context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
 				begun = time.Now()
-				_ = s.Do(ctx, post(t, "https://h.example/"), maxBody, false)
+				_ = s.Do(ctx, post(t, "https://h.example/"), maxBody, false, false)
 				assert.Equal(t, time.Hour, time.Since(begun), "0 is no bound")
 			})
 		})
@@ -516,7 +516,7 @@ func both(t *testing.T, to string, transport func() *http.Transport, check func(
 			}
 			t.Cleanup(tr.CloseIdleConnections)
 			s := attempt.Sender{Transport: tr, Trusted: trusted, Timeout: 20 * time.Second}
-			check(t, s.Do(t.Context(), post(t, to), maxBody, false))
+			check(t, s.Do(t.Context(), post(t, to), maxBody, false, false))
 		})
 	}
 }
@@ -608,7 +608,7 @@ func TestAProxyFunctionThatFailsHasSentNothing(t *testing.T) {
 		tr := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return nil, failure }}
 		tr.RegisterProtocol("other", fails(io.EOF)) // past any proxy
 		s := attempt.Sender{Transport: tr}
-		assert.True(t, s.Do(t.Context(), post(t, "other://h.example/"), maxBody, false).Sent)
+		assert.True(t, s.Do(t.Context(), post(t, "other://h.example/"), maxBody, false, false).Sent)
 	}
 }
 
@@ -722,4 +722,40 @@ func TestAConnectionThatBreaksAfterTheHandshakeMayHaveSent(t *testing.T) {
 			assert.Equal(t, maybeSent, fateOf(r), "%v", r.Err)
 		})
 	}
+}
+
+func TestAFreshAttemptHasAConnectionOfItsOwn(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, r.RemoteAddr, " ", r.Close) //nolint:gosec // no browser reads it
+	}))
+	t.Cleanup(server.Close)
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	s := attempt.Sender{Transport: tr, Trusted: true}
+	var from []string
+	for _, fresh := range []bool{false, false, true, true, false} {
+		r := s.Do(t.Context(), post(t, server.URL), maxBody, false, fresh)
+		require.NoError(t, r.Err)
+		from = append(from, string(r.Body))
+		assert.Equal(t, fresh, strings.HasSuffix(from[len(from)-1], "true"), "a fresh connection ends with its request")
+	}
+	assert.Equal(t, from[0], from[1], "a connection is used again")
+	assert.NotEqual(t, from[0], from[2], "but not for a fresh attempt")
+	assert.NotEqual(t, from[2], from[3], "nor is that of another fresh one")
+	assert.Equal(t, from[0], from[4], "the old connection stays")
+}
+
+func TestAnErrorThatIsANilPointerDoesNoHarm(t *testing.T) {
+	t.Parallel()
+	var none *net.OpError
+	r := do(t, fails(none), false)
+	require.Error(t, r.Err)
+	assert.Contains(t, r.Err.Error(), "nil *net.OpError")
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(none)
+	s := attempt.Sender{Transport: fails(errors.New("canceled"))}
+	r = s.Do(ctx, post(t, "https://h.example/"), maxBody, false, false)
+	assert.EqualError(t, r.Err, "canceled")
 }

@@ -44,22 +44,27 @@ var errEnded = errors.New("the call has ended")
 
 // Do makes a call.
 func (client *Client) Do(ctx context.Context, op *Op, in Input) *Outcome {
-	c := newCall(client, ctx, op, in)
-	c.hidden().AddPassword(in.Password)
+	c := newCall(ctx, client, op, in)
+	for _, secret := range in.Secrets {
+		c.hidden().AddPassword(secret)
+	}
+	c.hideTokens()
 	c.run()
 	return c.finish()
 }
 
-func newCall(client *Client, ctx context.Context, op *Op, in Input) *call {
+func newCall(ctx context.Context, client *Client, op *Op, in Input) *call {
 	return &call{
 		client: client, ctx: ctx, op: op, in: in,
-		turn: turn{gate: client.throttle(op)}, state: verdict.New(op.Rule), outcome: Outcome{Begun: time.Now()},
+		state: verdict.New(op.Rule), outcome: Outcome{Begun: time.Now()},
 	}
 }
 
 // run makes the attempts. go-retryablehttp loops: for each attempt it calls RoundTrip, which
 // begins with the wait that was decided, and then decide.
 func (c *call) run() {
+	c.turn.gate = c.client.Gates.enter(c.op.Name)
+	defer c.client.Gates.leave(c.op.Name)
 	if c.outcome.Invalid = c.buildRequest(); c.outcome.Invalid != nil {
 		return
 	}
@@ -71,7 +76,7 @@ func (c *call) run() {
 	}
 	_, _ = loop.Do(&c.request) //nolint:bodyclose // RoundTrip has read and closed it. The call knows more than Do returns.
 	if c.decision.Retry {
-		c.end(c.contextEnded()) // before the next attempt began
+		c.addReason(c.contextEnded()) // before the next attempt began
 	}
 	if c.state.Next() == verdict.ReadBack && !c.outcome.skipsReadBack() {
 		_ = c.readBack() // There is no attempt after it that its error could keep from being made.
@@ -91,7 +96,7 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	begun := time.Now()
 	result := c.send(req)
-	c.record(result)
+	c.record(result, begun)
 	c.logAttempt(begun)
 	if result.Err != nil {
 		return nil, result.Err // without the response: net/http logs one that comes with an error
@@ -138,8 +143,11 @@ func (c *call) wait() error {
 	if !c.decision.Retry || c.decision.AtGate {
 		return nil
 	}
-	timer := time.NewTimer(c.decision.Wait)
+	timer, begun := time.NewTimer(c.decision.Wait), time.Now()
 	defer timer.Stop()
+	if c.turn.gate != nil && c.state.Throttled() {
+		defer func() { c.throttledFor(time.Since(begun)) }()
+	}
 	select {
 	case <-timer.C:
 		return nil
@@ -163,28 +171,35 @@ func (c *call) send(req *http.Request) attempt.Result {
 	if limit == 0 {
 		limit = maxBody
 	}
-	return c.client.Sender.Do(ctx, req, limit, c.op.Rule.Retry == verdict.NotIdempotent)
+	// The connection of an attempt that timed out may be dead, and its transport may not know.
+	_, timedOut := errors.AsType[attempt.TimeoutError](c.outcome.Failure)
+	return c.client.Sender.Do(ctx, req, limit, c.op.Rule.Retry == verdict.NotIdempotent, timedOut)
 }
 
 // record adds an attempt to what the call knows.
-func (c *call) record(r attempt.Result) {
+func (c *call) record(r attempt.Result, sentAt time.Time) {
 	o := &c.outcome
 	o.Failure, o.RetryAfter = r.Err, 0
 	o.Sent = o.Sent || r.Sent
 	if r.Response != nil {
-		if c.op.Rule.Retry != verdict.Safe {
-			c.client.Clock.observe(r.Response.Header, r.At)
-		}
 		c.redactCookies(r.Response.Cookies())
-		o.Response = &Response{Status: r.Response.StatusCode, Header: r.Response.Header, Body: r.Body, Cut: r.Err != nil, At: r.At}
+		o.Response = &Response{Status: r.Response.StatusCode, Header: r.Response.Header, Body: r.Body, Cut: r.Err != nil, SentAt: sentAt, At: r.At}
 		o.RetryAfter = retryAfter(r.Response.Header)
+		if c.op.Rule.Retry != verdict.Safe {
+			c.client.Clock.observe(o.Response.shown())
+		}
 	}
 	var a verdict.Attempt
 	switch {
 	case r.Err == nil:
 		a = o.Response.classify(c.op, &c.in).Attempt()
+		if unwritten, ok := errors.AsType[WriteError](o.Response.ReadErr); ok {
+			c.addReason(c.opaque(WriteFailed, unwritten.Err))
+		}
 	case r.TooLarge:
 		a = verdict.TooLarge
+	case r.Response != nil && isRefusal(r.Response.StatusCode): // Its body is cut, or can't be decoded.
+		a = verdict.Response{Status: r.Response.StatusCode}.Attempt()
 	case r.Sent:
 		a = verdict.Lost
 	case r.Permanent:
@@ -193,7 +208,12 @@ func (c *call) record(r attempt.Result) {
 		a = verdict.NotSent
 	}
 	c.state = c.state.After(a, r.Repeated)
-	c.turn.report(c.state, c.closesGate(), o.RetryAfter)
+	c.tellGate(r)
+}
+
+// isRefusal tells whether a status says by itself that the request was not applied.
+func isRefusal(status int) bool {
+	return status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != 499
 }
 
 // decide decides what comes after an attempt. It is the CheckRetry of go-retryablehttp.
@@ -205,12 +225,15 @@ func (c *call) decide(_ context.Context, _ *http.Response, err error) (bool, err
 	c.decision = retry.Decide(c.client.Retry, c.facts(), rand.Float64()) //nolint:gosec // Jitter needs no secrecy.
 	switch c.decision.Stop {
 	case retry.ContextEnded:
-		c.end(c.contextEnded())
+		c.addReason(c.contextEnded())
 	case retry.RetryAfterTooLong:
-		c.end(c.retryAfterTooLong())
+		c.addReason(c.retryAfterTooLong())
 	case retry.DeadlineTooNear:
-		c.end(deadlineTooNear(c.decision.Wait))
+		c.addReason(deadlineTooNear(c.decision.Wait))
 	case retry.Settled:
+	}
+	if c.decision.NewToken && !c.decision.Retry {
+		c.reportRefusedToken() //nolint:contextcheck // The call has it.
 	}
 	if c.decision.Retry {
 		// Each attempt has a header of its own: net/http may still read that of an attempt that
@@ -229,13 +252,13 @@ func (c *call) facts() retry.Facts {
 	return retry.Facts{
 		Next:        c.state.NextIfNotApplied(),
 		Complete:    c.outcome.Failure == nil,
-		Attempts:    c.attempts(),
+		Attempts:    c.countedAttempts(),
 		RetryAfter:  c.outcome.RetryAfter,
 		Canceled:    c.ctx.Err() != nil,
 		TimeLeft:    left,
 		RenewsToken: c.client.Renews && c.op.Auth == Renewed,
-		AtGate:      c.closesGate(),
-		GateWait:    c.turn.wait(),
+		AtGate:      c.turn.held,
+		GateWait:    c.turn.gate.ClosedFor(),
 	}
 }
 
@@ -257,6 +280,15 @@ func (c *call) attempts() int {
 	return n
 }
 
+// countedAttempts is like attempts, without those that do not count.
+func (c *call) countedAttempts() int {
+	n := c.turn.counted
+	if c.parent != nil {
+		n += c.parent.turn.counted
+	}
+	return n
+}
+
 // redactCookies keeps cookies from being shown where the server echoes them. Short ones
 // may be ordinary words.
 func (c *call) redactCookies(cookies []*http.Cookie) {
@@ -270,31 +302,36 @@ func (c *call) redactCookies(cookies []*http.Cookie) {
 	}
 }
 
-// end adds a reason why the call ends.
+// addReason adds a reason why the call ends.
+func (c *call) addReason(r Reason) { c.outcome.Reasons = append(c.outcome.Reasons, r) }
+
+// end adds a reason why the call ends, and returns the error that ends it.
 func (c *call) end(r Reason) error {
-	c.outcome.Reasons = append(c.outcome.Reasons, r)
+	c.addReason(r)
 	return errEnded
 }
 
 // finish returns the outcome, with nothing in it that is secret.
 func (c *call) finish() *Outcome {
+	c.hideTokens() // with those that came since the call began
 	o := &c.outcome
 	o.Verdict = c.state.Verdict()
 	switch r := o.Response; o.Verdict {
 	case verdict.Success, verdict.Recovered:
 		r.Message = redactTruncate(c.hidden(), r.Message, maxKept)
 		if c.in.KeepHeader {
-			r.Header = c.hidden().Header(r.Header)
+			// Values of the query may be ordinary words, and a link to the next page must work.
+			r.Header = c.hidden().WithoutQuery().Header(r.Header)
 		}
 	case verdict.Failure, verdict.Unknown:
 		if r != nil {
 			r.redact(c.op, c.hidden())
 		}
 		if o.Failure != nil && !c.isContextError(o.Failure) {
-			c.end(c.opaque(NetworkFailed, o.Failure))
+			c.addReason(c.opaque(NetworkFailed, o.Failure))
 		}
 		if o.Attempts > 0 {
-			o.URL = withoutQueryValues(c.request.URL)
+			o.URL = c.hidden().WithoutQuery().Text(withoutQueryValues(c.request.URL))
 		}
 	}
 	c.logOutcome()

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/flashbacknetwork/flashback-go/internal/attempt"
 	"github.com/flashbacknetwork/flashback-go/internal/retry"
@@ -18,28 +19,64 @@ type Client struct {
 	Sender    attempt.Sender
 	Jar       http.CookieJar
 	Token     func(context.Context) (string, error)
-	Renews    bool // Token may return another token than before
+	Renews    bool            // Token may return another token than before
+	Secrets   func() []string // tokens to redact besides the one that is sent; nil for none
 	UserAgent string
 	Retry     retry.Policy
-	Throttles *Throttles // nil for none
-	Clock     *Clock
-	Log       *slog.Logger // nil for none
+	// OutageWait is how long an outage may have lasted in which a call still waits, unsent.
+	OutageWait time.Duration
+	Gates      *Gates // nil for none
+	Clock      *Clock
+	Log        *slog.Logger // nil for none
 }
 
-// Throttles are the rate limits of the operations.
-type Throttles struct{ byName sync.Map }
+// Gates are the gates of the operations that have calls, and of those whose last responses
+// matter to the next call.
+type Gates struct {
+	mu     sync.Mutex
+	byName map[string]*sharedGate
+}
 
-// throttle returns the rate limit of an operation, or nil if the client has none.
-func (client *Client) throttle(op *Op) *throttle.Throttle {
-	if client.Throttles == nil {
+type sharedGate struct {
+	throttle.Gate
+
+	calls int // that use it
+}
+
+// enter returns the gate of an operation for one call, or nil if there are no gates.
+func (g *Gates) enter(op string) *throttle.Gate {
+	if g == nil {
 		return nil
 	}
-	found, ok := client.Throttles.byName.Load(op.Name)
-	if !ok {
-		found, _ = client.Throttles.byName.LoadOrStore(op.Name, &throttle.Throttle{FirstWait: client.Retry.Base})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gate := g.byName[op]
+	if gate == nil {
+		gate = new(sharedGate)
+		if g.byName == nil {
+			g.byName = map[string]*sharedGate{}
+		}
+		g.byName[op] = gate
 	}
-	t, _ := found.(*throttle.Throttle) // The map holds nothing else.
-	return t
+	gate.calls++
+	return &gate.Gate
+}
+
+// idleGates is how many gates are kept that no call uses and that are like new.
+const idleGates = 64
+
+// leave ends a call. Of the gates that no call uses, and of which a new one would do the
+// same, some are kept: an operation whose name is used once costs no memory for long.
+func (g *Gates) leave(op string) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gate := g.byName[op]
+	if gate.calls--; gate.calls == 0 && len(g.byName) > idleGates && gate.IsLikeNew() {
+		delete(g.byName, op)
+	}
 }
 
 // Attempt is one HTTP request of a call.

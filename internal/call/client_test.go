@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,7 +30,9 @@ func says(status int, header ...string) exchange {
 	return func(*http.Request) (*http.Response, error) {
 		h := http.Header{}
 		for i := 0; i < len(header); i += 2 {
-			h.Set(header[i], header[i+1])
+			if header[i+1] != "" {
+				h.Set(header[i], header[i+1])
+			}
 		}
 		return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(`{"message":"it is so"}`))}, nil
 	}
@@ -68,12 +71,12 @@ func (s *server) RoundTrip(req *http.Request) (*http.Response, error) {
 func newClient(exchanges ...exchange) (*call.Client, *server) {
 	s := &server{exchanges: exchanges, begun: time.Now()}
 	c := &call.Client{
-		BaseURL:   url.URL{Scheme: "https", Host: "h.example"},
-		Sender:    attempt.Sender{Transport: s, Timeout: 30 * time.Second},
-		Token:     func(context.Context) (string, error) { return "token-1", nil },
-		Retry:     retry.Policy{MaxRetries: 4, Base: time.Second, Limit: time.Second, MaxRetryAfter: time.Minute},
-		Throttles: new(call.Throttles),
-		Clock:     new(call.Clock),
+		BaseURL: url.URL{Scheme: "https", Host: "h.example"},
+		Sender:  attempt.Sender{Transport: s, Timeout: 30 * time.Second},
+		Token:   func(context.Context) (string, error) { return "token-1", nil },
+		Retry:   retry.Policy{MaxRetries: 4, Base: time.Second, Limit: time.Second, MaxRetryAfter: time.Minute},
+		Gates:   new(call.Gates),
+		Clock:   new(call.Clock),
 	}
 	return c, s
 }
@@ -89,4 +92,18 @@ func why(o *call.Outcome) []call.Why {
 		all = append(all, r.Why)
 	}
 	return all
+}
+
+// logged is a handler that hands each record to a function.
+type logged func(slog.Record)
+
+func (logged) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l logged) WithAttrs([]slog.Attr) slog.Handler { return l }
+
+func (l logged) WithGroup(string) slog.Handler { return l }
+
+func (l logged) Handle(_ context.Context, r slog.Record) error {
+	l(r)
+	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +21,7 @@ type Response struct {
 	Header       http.Header
 	Body         []byte    // as much of it as came
 	Cut          bool      // the body is not complete
-	At           time.Time // when the header came
+	SentAt, At   time.Time // when the request was sent, and when the header came
 	Envelope     bool
 	Message      string   // the server's own words
 	Code         string   // the body's "error_code"
@@ -41,12 +43,19 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 	if op.Method == http.MethodHead { // whose response has no body
 		return verdict.Response{Status: r.Status, Body: verdict.Envelope}
 	}
-	r.Body = bytes.TrimPrefix(r.Body, bom)
-	if !json.Valid(r.Body) {
+	text := bytes.TrimPrefix(r.Body, bom)
+	if op.Body != AnyBody {
+		r.Body = text
+	}
+	if !json.Valid(text) {
 		r.ReadErr = errNoJSON
+		if r.maySucceed() && (op.Body == AnyBody || op.Body == NoPage && !r.isPage()) {
+			r.ReadErr = in.Read(r)
+			facts.Body, facts.Incomplete = verdict.Envelope, r.ReadErr != nil
+		}
 		return facts
 	}
-	e := envelopeOf(r.Body)
+	e := envelopeOf(text)
 	refusal := r.Status >= http.StatusBadRequest
 	r.Message, r.Code, r.SuccessFalse = e.message, e.code, e.successFalse
 	r.Envelope = e.isBool || e.hasMessage
@@ -54,17 +63,22 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 		r.Message = e.err
 		r.Envelope = e.isBool || e.hasErr || e.code != ""
 	}
-	if !refusal && !e.successFalse && in.Read != nil {
-		r.ReadErr = in.Read(r.Body)
+	if r.maySucceed() && !e.successFalse && !e.notBool && in.Read != nil {
+		r.ReadErr = in.Read(r)
 		_, mismatch := errors.AsType[MismatchError](r.ReadErr)
+		_, unwritten := errors.AsType[WriteError](r.ReadErr)
+		mismatch = mismatch || unwritten
 		facts.Incomplete = op.Required && r.ReadErr != nil || mismatch
-		r.Envelope = r.Envelope || r.ReadErr == nil || mismatch
+		facts.Stale = errors.Is(r.ReadErr, errStale)
+		r.Envelope = r.Envelope || r.ReadErr == nil || mismatch || facts.Stale
 	}
 	switch {
+	case !refusal && e.notBool && !e.successFalse:
+		r.Envelope = false // "success" is neither true nor false: this must not pass for a success.
+	case !refusal && e.successFalse && (e.isTrue || e.notBool || e.hasResults || r.Status == http.StatusMultiStatus):
+		facts.Body, facts.Incomplete = verdict.Envelope, true // A part may have been applied.
 	case r.Envelope && e.successFalse:
 		facts.Body = verdict.EnvelopeSuccessFalse
-	case !refusal && e.notBool:
-		r.Envelope = false // "success" is neither true nor false: this must not pass for a success.
 	case r.Envelope:
 		facts.Body = verdict.Envelope
 	}
@@ -74,6 +88,22 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 	return facts
 }
 
+// maySucceed tells whether the response is a success if its body is.
+func (r *Response) maySucceed() bool {
+	return r.Status >= 200 && r.Status < 300 && r.Status != http.StatusAccepted
+}
+
+// isPage tells whether the body is an HTML page.
+func (r *Response) isPage() bool {
+	for _, contentType := range []string{r.Header.Get("Content-Type"), http.DetectContentType(r.Body)} {
+		switch kind, _, _ := mime.ParseMediaType(contentType); kind {
+		case "text/html", "application/xhtml+xml":
+			return true
+		}
+	}
+	return false
+}
+
 const maxKept = 64 << 10 // bytes of a body, a message or an error's text
 
 // redact leaves what may be shown.
@@ -81,7 +111,10 @@ func (r *Response) redact(op *Op, s *redact.Secrets) {
 	if op.Grants && r.Status < http.StatusBadRequest && !r.SuccessFalse {
 		r.Body = []byte(redact.Mark) // The tokens in it have not been read, so that they can't be found in it.
 	}
-	r.Message, r.Code = redactTruncate(s, r.Message, maxKept), redactTruncate(s, r.Code, maxKept)
+	r.Message = redactTruncate(s, r.Message, maxKept)
+	if !slices.Contains(op.Codes, r.Code) {
+		r.Code = redactTruncate(s, r.Code, maxKept)
+	}
 	r.Body = s.Body(r.Body[:min(len(r.Body), maxKept)], r.Cut || len(r.Body) > maxKept)
 	r.Header = s.Header(r.Header)
 	if r.ReadErr != nil {
@@ -101,8 +134,10 @@ func redactTruncate(s *redact.Secrets, text string, limit int) string {
 // envelope is what the members of a JSON object say.
 type envelope struct {
 	isBool       bool // "success" is true or false
+	isTrue       bool // "success" is true
 	successFalse bool // "success" is false
 	notBool      bool // "success" is something else, and no number of successes
+	hasResults   bool // there are "results", of the parts of the request
 	hasMessage   bool
 	hasErr       bool
 	message      string
@@ -119,11 +154,13 @@ func envelopeOf(body []byte) envelope {
 			case "false":
 				e.isBool, e.successFalse = true, true
 			case "true":
-				e.isBool = true
+				e.isBool, e.isTrue = true, true
 			case "null":
 			default:
 				e.notBool = value[0] < '1' || value[0] > '9'
 			}
+		case "results":
+			e.hasResults = string(value) != "null" && string(value) != "[]"
 		case "message":
 			e.message, e.hasMessage = text(value)
 		case "error":

@@ -34,7 +34,7 @@ func (c *call) logRetry() {
 	if c.client.Log == nil || c.decision.NewToken && c.state.NextIfNotApplied() == verdict.AttemptWithNewToken {
 		return
 	}
-	why := slog.Attr{}
+	var why slog.Attr
 	if c.outcome.Failure == nil {
 		why = slog.Int("status", c.outcome.Response.Status)
 	} else {

@@ -50,8 +50,10 @@ const (
 	ContextEnded             // Err is the context's error, Cause its cause
 	DeadlineNear             // the next attempt would come after the deadline
 	WaitTooLong              // the server asks for a longer wait than the client allows
-	RateLimited              // the operation's gate is closed for longer than the call waits
+	RateLimited              // the operation's gate is closed for load, for longer than the call waits
+	OutageLasts              // each request of the operation fails, for longer than the call waits; Err is the network's
 	NoToken                  // the source of tokens failed
+	WriteFailed              // the caller's writer did not take the body of a success
 )
 
 // Reason is why a call ended, beyond its last response.

@@ -1,28 +1,38 @@
 package call
 
 import (
+	"errors"
 	"fmt"
-	"time"
 
+	"github.com/flashbacknetwork/flashback-go/internal/serverclock"
 	"github.com/flashbacknetwork/flashback-go/internal/verdict"
 )
+
+// errStale is the error of a read-back's response that may be older than the call. Reading
+// again helps.
+var errStale = errors.New("a response that may be older than the call, by its Age")
 
 // readBack reads back what the attempts of c have done. It is a call inside the call, with
 // the attempts that are left, and a turn at its own operation's gate. An error says that c
 // makes no other attempt.
 func (c *call) readBack() error {
-	var finding Finding
-	how := c.in.ReadBacker.ReadBack()
-	read := newCall(c.client, c.ctx, how.Op, Input{ID: c.in.ID, Path: how.Path, Read: func(body []byte) (err error) {
-		finding, err = how.Read(body)
+	how, reading := c.in.ReadBacker.ReadBack(), verdict.Inconclusive
+	read := newCall(c.ctx, c.client, how.Op, Input{ID: c.in.ID, Path: how.Path, Read: func(r *Response) error {
+		finding, err := how.Read(r)
+		if err == nil {
+			reading, err = c.judge(finding, r)
+		}
 		return err
 	}})
 	read.parent = c
 	read.run()
 	found := &read.outcome
-	reading := c.judge(read, finding)
+	if read.state.Verdict() != verdict.Success {
+		reading = c.judgeNotFound(read, how.NotFound)
+	}
 	c.state = c.state.AfterReadBack(reading)
 	c.outcome.Attempts += found.Attempts
+	c.turn.counted += read.turn.counted
 	c.outcome.Throttled += found.Throttled
 	c.outcome.ReadBacks = append(c.outcome.ReadBacks, read.describe(reading))
 	switch {
@@ -30,8 +40,8 @@ func (c *call) readBack() error {
 		c.outcome.Response, c.outcome.Failure = found.Response, nil
 	case reading == verdict.Inconclusive && !c.mayRetryAfter(found):
 		for _, reason := range found.Reasons {
-			if reason.Why != RateLimited { // That is about reads, and not about the call.
-				c.end(reason)
+			if reason.Why != RateLimited && reason.Why != OutageLasts { // These are about reads, and not about the call.
+				c.addReason(reason)
 			}
 		}
 		c.outcome.RetryAfter = max(c.outcome.RetryAfter, found.RetryAfter)
@@ -49,36 +59,41 @@ func (c *call) mayRetryAfter(readBack *Outcome) bool {
 	return c.decision.Retry && c.state.Next() == verdict.AttemptAgain && !readBack.skipsReadBack()
 }
 
-// judge returns what a read-back says about the attempts of c.
-func (c *call) judge(read *call, finding Finding) verdict.Reading {
+// judgeNotFound returns what a read-back without a success says about the attempts of c.
+// documented is what a documented 404 says.
+func (c *call) judgeNotFound(read *call, documented verdict.Reading) verdict.Reading {
+	found := &read.outcome
 	switch {
-	case read.state.Verdict() == verdict.Success && olderThan(c.outcome.Begun, read.outcome.Response.Header):
-		return verdict.Inconclusive // It may be a cached copy from before the call.
-	case read.state.Verdict() == verdict.Success && finding.Reading == verdict.Done && !finding.Since.IsZero():
-		return c.judgeTime(finding.Since, read.outcome.Response)
-	case read.state.Verdict() == verdict.Success:
-		return finding.Reading
-	case c.outcome.notFound() && read.outcome.notFound():
+	case !found.notFound():
+		return verdict.Inconclusive
+	case documented != verdict.Unread && found.Response.Documented != nil && !found.Response.shown().MayPredate(c.outcome.Begun):
+		return documented
+	case c.outcome.notFound():
 		return verdict.Absent
 	}
 	return verdict.Inconclusive
 }
 
-// tolerance is for dates of whole seconds, and for clocks that differ.
-const tolerance = 2 * time.Second
-
-// judgeTime returns what a state that has been so since a time says about the attempts of
-// c. One from before the call was so already, or comes from a replica that is behind.
-func (c *call) judgeTime(since time.Time, found *Response) verdict.Reading {
-	begun := c.client.Clock.at(c.outcome.Begun, found.Header, found.At)
-	now := begun.Add(time.Since(c.outcome.Begun))
-	switch {
-	case since.Before(begun.Add(-tolerance)):
-		return verdict.NotDone
-	case since.After(now.Add(tolerance)):
-		return verdict.Inconclusive // It was made by another clock.
+// judge returns what a response to a read-back says about the attempts of c.
+func (c *call) judge(finding Finding, r *Response) (verdict.Reading, error) {
+	response := r.shown()
+	if finding.Reading == verdict.Done && !finding.Since.IsZero() {
+		switch c.client.Clock.with(response).Judge(finding.Since, c.outcome.Begun, r.At) {
+		case serverclock.Since:
+			return verdict.Done, nil
+		case serverclock.Before: // It was so before, or the response comes from a replica that is behind.
+			finding.Reading = verdict.NotDone
+		case serverclock.Inconclusive:
+			finding.Reading = verdict.Inconclusive
+		}
 	}
-	return verdict.Done
+	if !response.MayPredate(c.outcome.Begun) {
+		return finding.Reading, nil
+	}
+	if c.decision.Retry && c.state.AfterReadBack(verdict.Inconclusive).Next() == verdict.AttemptAgain {
+		return verdict.Inconclusive, nil // A retry of the request tells more.
+	}
+	return verdict.Inconclusive, errStale
 }
 
 // describe says what came of a read-back, as the rest of a sentence.

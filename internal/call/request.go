@@ -16,6 +16,7 @@ func (c *call) buildRequest() error {
 		URL:        u,
 		Host:       u.Host,
 		Header:     http.Header{},
+		Close:      c.op.Grants, // because the buffers of a connection keep what they have read
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
 		ProtoMinor: 1,
@@ -40,10 +41,12 @@ func (c *call) url() (*url.URL, error) {
 	u.Path += path
 	u.RawQuery = c.op.Query
 	if u.RawQuery != "" {
-		c.hidden().AddPassword("?" + u.RawQuery) // as it stands in the error of a transport
+		c.hidden().AddQuery("?" + u.RawQuery) // as it stands in the error of a transport
 		for _, values := range u.Query() {
 			for _, value := range values {
-				c.hidden().AddToken(value) // A value that is as long as a token may be secret.
+				if len(value) >= 8 { // A shorter one may be an ordinary word.
+					c.hidden().AddQuery(value)
+				}
 			}
 		}
 	}
@@ -54,6 +57,9 @@ func (c *call) url() (*url.URL, error) {
 func (c *call) setHeader(req *http.Request) {
 	h := req.Header
 	h["Accept"] = []string{"application/json"}
+	if c.op.Body == AnyBody {
+		h["Accept"] = []string{"*/*"}
+	}
 	h["User-Agent"] = []string{c.client.UserAgent}
 	if c.op.Auth != Anonymous {
 		h["Authorization"] = []string{"Bearer " + c.token}

@@ -9,12 +9,15 @@ import (
 )
 
 // retryAfter returns the wait that a response asks for, or 0 if it asks for none: if its
-// Retry-After is missing, malformed, negative or in the past.
-func retryAfter(h http.Header) time.Duration {
-	value := strings.TrimSpace(h.Get("Retry-After"))
-	if value == "" {
-		return 0
+// Retry-After is missing, malformed, negative or in the past. Of several, the longest counts.
+func retryAfter(h http.Header) (longest time.Duration) {
+	for _, value := range h.Values("Retry-After") {
+		longest = max(longest, parseRetryAfter(strings.TrimSpace(value), h.Get("Date")))
 	}
+	return longest
+}
+
+func parseRetryAfter(value, date string) time.Duration {
 	if whole, fraction, _ := strings.Cut(value, "."); isDigits(whole) && isDigits(fraction) && whole != "" {
 		seconds, err := strconv.ParseInt(whole, 10, 64)
 		if strings.Trim(fraction, "0") != "" {
@@ -30,8 +33,8 @@ func retryAfter(h http.Header) time.Duration {
 		return 0
 	}
 	now := time.Now()
-	if date, err := http.ParseTime(h.Get("Date")); err == nil {
-		now = date // The server made both by its own clock, which may differ from this machine's.
+	if sent, err := http.ParseTime(date); err == nil {
+		now = sent // The server made both by its own clock, which may differ from this machine's.
 	}
 	return max(0, at.Sub(now))
 }

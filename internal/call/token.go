@@ -8,14 +8,22 @@ import (
 
 type refusedKey struct{}
 
+// withRefused returns the context with which Client.Token is asked for another token. It has
+// a func, because the text of a context shows its strings.
+func withRefused(ctx context.Context, token string) context.Context {
+	return context.WithValue(ctx, refusedKey{}, func() string { return token })
+}
+
 // RefusedToken returns the access token that has just got a 401, in the context with which
 // Client.Token is asked for another one; else "".
 func RefusedToken(ctx context.Context) string {
 	if ctx == nil {
 		return ""
 	}
-	token, _ := ctx.Value(refusedKey{}).(string)
-	return token
+	if token, ok := ctx.Value(refusedKey{}).(func() string); ok {
+		return token()
+	}
+	return ""
 }
 
 // getToken gets the access token for the next attempt.
@@ -26,7 +34,7 @@ func (c *call) getToken(ctx context.Context) error {
 	token, err := c.client.Token(ctx)
 	if err != nil {
 		if c.ctx.Err() != nil {
-			c.end(c.contextEnded()) // The source's error need not say so.
+			c.addReason(c.contextEnded()) // The source's error need not say so.
 		}
 		return c.end(c.opaque(NoToken, attempt.NonNil(err)))
 	}
@@ -39,7 +47,7 @@ func (c *call) getToken(ctx context.Context) error {
 // 401 stands.
 func (c *call) renewToken() error {
 	refused := c.token
-	if err := c.getToken(context.WithValue(c.ctx, refusedKey{}, refused)); err != nil {
+	if err := c.getToken(withRefused(c.ctx, refused)); err != nil {
 		return err
 	}
 	if c.token == refused {
@@ -48,4 +56,22 @@ func (c *call) renewToken() error {
 	c.state = c.state.AfterNewToken()
 	c.logRetry()
 	return nil
+}
+
+// reportRefusedToken tells the source of tokens of a 401 after which no retry is left, so
+// that the next call has another token. This call fails with the 401, whatever comes of it.
+func (c *call) reportRefusedToken() {
+	if token, err := c.client.Token(withRefused(c.ctx, c.token)); err == nil {
+		c.hidden().AddToken(token)
+	}
+}
+
+// hideTokens redacts the tokens that the client knows of.
+func (c *call) hideTokens() {
+	if c.client.Secrets == nil {
+		return
+	}
+	for _, token := range c.client.Secrets() {
+		c.hidden().AddToken(token)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"net/http"
@@ -61,7 +62,7 @@ func TestWaitsOfSeveralCallsDiffer(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						c, s := newClient(first, says(200))
 						if !throttled {
-							c.Throttles = nil
+							c.Gates = nil
 						}
 						do(t.Context(), c, &change)
 						seen[s.at[1]] = true
@@ -110,7 +111,7 @@ func TestARetryAfterIsObeyedWithJitterOnTop(t *testing.T) {
 						c, s := newClient(says(status, "Retry-After", tt.retryAfter, "Date", tt.date), says(200))
 						most := time.Second + 5*time.Second
 						if !throttled {
-							c.Throttles, most = nil, time.Second
+							c.Gates, most = nil, time.Second
 						}
 						got := do(t.Context(), c, &change)
 						require.Equal(t, verdict.Success, got.Verdict)
@@ -157,7 +158,7 @@ func TestARetryAfterOverTheCapEndsTheCallAtOnce(t *testing.T) {
 					c, s := newClient(says(429, "Retry-After", tt.retryAfter))
 					c.Retry.MaxRetryAfter = tt.most
 					if !throttled {
-						c.Throttles = nil
+						c.Gates = nil
 					}
 					got := do(t.Context(), c, &change)
 					assert.Zero(t, time.Since(s.begun))
@@ -178,7 +179,7 @@ func TestTheLongestRetryAfterDoesNotOverflow(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(1000*time.Hour, cancel)
 		c, s := newClient(says(503, "Retry-After", "99999999999999999999"))
-		c.Throttles, c.Retry.MaxRetryAfter = nil, math.MaxInt64
+		c.Gates, c.Retry.MaxRetryAfter = nil, math.MaxInt64
 		do(ctx, c, &change)
 		assert.Len(t, s.at, 1)
 	})
@@ -205,7 +206,7 @@ func TestAWaitThatWouldOutlastTheDeadlineIsNotBegun(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						c, s := newClient(says(status, "Retry-After", "30"), says(200))
 						if !throttled {
-							c.Throttles = nil
+							c.Gates = nil
 						}
 						ctx, cancel := context.WithTimeout(t.Context(), timeout)
 						defer cancel()
@@ -269,7 +270,7 @@ func TestAnEndedContextSendsNothing(t *testing.T) {
 	for _, throttled := range []bool{true, false} {
 		c, s := newClient(says(200))
 		if !throttled {
-			c.Throttles = nil
+			c.Gates = nil
 		}
 		got := do(ctx, c, &change)
 		require.Equal(t, []call.Why{call.ContextEnded}, why(got))
@@ -285,7 +286,7 @@ func TestAContextThatEndsDuringAWaitAsksForNoToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		c, _ := newClient(lost)
-		c.Throttles = nil
+		c.Gates = nil
 		c.Token = func(context.Context) (string, error) { asked++; return "token-1", nil }
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
@@ -335,7 +336,7 @@ func TestADeadlineThatTheConnectionNoticesFirstIsTheCallers(t *testing.T) {
 	c, _ := newClient(func(*http.Request) (*http.Response, error) {
 		return nil, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
 	})
-	c.Throttles = nil
+	c.Gates = nil
 	got := do(late{t.Context()}, c, &change)
 	require.Contains(t, why(got), call.ContextEnded)
 	require.ErrorIs(t, got.Reasons[0].Err, context.DeadlineExceeded)
@@ -345,7 +346,7 @@ func TestADeadlineThatTheConnectionNoticesFirstIsTheCallers(t *testing.T) {
 func TestADeadlineThatPassesWithAResponseIsTheReason(t *testing.T) {
 	t.Parallel()
 	c, s := newClient(says(500))
-	c.Throttles = nil
+	c.Gates = nil
 	got := do(late{t.Context()}, c, &change)
 	assert.Equal(t, []call.Why{call.ContextEnded}, why(got))
 	assert.Len(t, s.at, 1)
@@ -393,5 +394,21 @@ func TestACauseThatCanNotBeComparedDoesNoHarm(t *testing.T) {
 		time.AfterFunc(time.Second, func() { cancel(uncomparable{[]int{1}}) })
 		got := do(ctx, c, &change)
 		assert.Contains(t, why(got), call.ContextEnded)
+	})
+}
+
+func TestAContextThatEndsAfterARetryWasDecidedIsTheReason(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newClient(says(500))
+		ctx, cancel := context.WithCancel(t.Context())
+		c.Log = slog.New(logged(func(r slog.Record) {
+			if r.Message == "flashback: retrying" {
+				cancel()
+			}
+		}))
+		got := do(ctx, c, &change)
+		assert.Equal(t, []call.Why{call.ContextEnded}, why(got))
+		assert.Len(t, s.at, 1)
 	})
 }

@@ -180,8 +180,10 @@ func check(t *testing.T, secret, before, after string, seed uint64) {
 		escaped = latin1(secret)
 	}
 	shown := s.Text(before + escaped + after)
-	assert.NotContains(t, strings.ReplaceAll(shown, redact.Mark, "\x01"), escaped, "%q", secret)
-	found, leaks := hidden(strings.ReplaceAll(shown, redact.Mark, "\x01"), secret, 3)
+	if !strings.ContainsAny(before, `\%&`) { // else it may change what the escapes mean
+		assert.NotContains(t, strings.ReplaceAll(strings.ReplaceAll(shown, redact.Withheld, "\x01"), redact.Mark, "\x01"), escaped, "%q", secret)
+	}
+	found, leaks := hidden(strings.ReplaceAll(strings.ReplaceAll(shown, redact.Withheld, "\x01"), redact.Mark, "\x01"), secret, 3)
 	assert.False(t, leaks, "%q in %q, shown as %q, decoded %q", secret, before+escaped+after, shown, found)
 	assert.Equal(t, shown, s.Text(shown), "idempotent: %q in %q", secret, before+escaped+after)
 	if text := before + after; !strings.ContainsAny(text, `\%&+`) && !strings.Contains(text, secret) && !strings.Contains(text, latin1(secret)) && len(secret) <= 64 {

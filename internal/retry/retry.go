@@ -23,7 +23,7 @@ const NoDeadline = time.Duration(math.MaxInt64)
 type Facts struct {
 	Next        verdict.Step  // what the call does next if nothing was applied
 	Complete    bool          // the attempt got a complete response
-	Attempts    int           // made so far, read-backs included
+	Attempts    int           // made so far, read-backs included, without those that do not count
 	RetryAfter  time.Duration // what the response asks for; 0 if it asks for nothing
 	Canceled    bool          // the caller's context has ended
 	TimeLeft    time.Duration // until the caller's deadline, or NoDeadline
@@ -35,7 +35,7 @@ type Facts struct {
 // Decision is what comes after an attempt.
 type Decision struct {
 	Retry    bool
-	NewToken bool          // the retry needs another token than the last attempt had
+	NewToken bool          // another token than the last attempt had is needed, for the retry or else for the next call
 	AtGate   bool          // the gate waits, and not the call itself
 	Wait     time.Duration // before the retry; if Stop is DeadlineTooNear, the wait that would be too long
 	Stop     Stop          // why there is no retry
@@ -59,10 +59,12 @@ func Decide(p Policy, f Facts, random float64) Decision {
 	switch {
 	case ended && (f.Next != verdict.Stop || !f.Complete):
 		return Decision{Stop: ContextEnded}
-	case f.Next == verdict.Stop, f.Attempts > p.MaxRetries:
+	case f.Next == verdict.Stop:
 		return Decision{Stop: Settled}
 	case f.Next == verdict.AttemptWithNewToken:
-		return Decision{Retry: f.RenewsToken, NewToken: f.RenewsToken}
+		return Decision{Retry: f.RenewsToken && p.left(f), NewToken: f.RenewsToken}
+	case !p.left(f):
+		return Decision{Stop: Settled}
 	case f.RetryAfter > p.MaxRetryAfter:
 		return Decision{Stop: RetryAfterTooLong}
 	}
@@ -72,6 +74,10 @@ func Decide(p Policy, f Facts, random float64) Decision {
 	}
 	return Decision{Retry: true, AtGate: f.AtGate, Wait: min(wait, f.TimeLeft-1)}
 }
+
+// left tells whether there is another attempt. Without retries there is none, even if the
+// first attempt does not count.
+func (p Policy) left(f Facts) bool { return p.MaxRetries > 0 && f.Attempts <= p.MaxRetries }
 
 // wait returns how long to wait before the next attempt, and how much of that is certain.
 // A Retry-After is lengthened by up to a tenth, at most a second, so that clients that

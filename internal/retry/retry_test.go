@@ -36,7 +36,7 @@ func TestDecide(t *testing.T) {
 		{"what may help is tried again", func(*retry.Facts) {}, 0, after(4 * s)},
 		{"the last retry", func(f *retry.Facts) { f.Attempts = 4 }, 0, after(10 * s)},
 		{"no retries are left", func(f *retry.Facts) { f.Attempts = 5 }, 0, stop(retry.Settled)},
-		{"no retries are left for another token", func(f *retry.Facts) { f.Next, f.RenewsToken, f.Attempts = verdict.AttemptWithNewToken, true, 5 }, 0, stop(retry.Settled)},
+		{"no retries are left for another token, which the next call needs", func(f *retry.Facts) { f.Next, f.RenewsToken, f.Attempts = verdict.AttemptWithNewToken, true, 5 }, 0, retry.Decision{NewToken: true}},
 
 		{"another token is tried at once", func(f *retry.Facts) { f.Next, f.RenewsToken = verdict.AttemptWithNewToken, true }, 0.9, newToken},
 		{"another token, whatever the server asks", func(f *retry.Facts) {
@@ -72,6 +72,7 @@ func TestDecide(t *testing.T) {
 		{"a Retry-After at the gate that outlasts the deadline", func(f *retry.Facts) { f.AtGate, f.GateWait, f.RetryAfter, f.TimeLeft = true, 33*s, 30*s, 30*s }, 0, retry.Decision{Stop: retry.DeadlineTooNear, Wait: 30 * s}},
 
 		{"a wait that would outlast the deadline", func(f *retry.Facts) { f.TimeLeft = 4 * s }, 0, retry.Decision{Stop: retry.DeadlineTooNear, Wait: 4 * s}},
+		{"a wait that would because of its jitter", func(f *retry.Facts) { f.TimeLeft = 5 * s }, 0.5, retry.Decision{Stop: retry.DeadlineTooNear, Wait: 6 * s}},
 		{"a wait that does not", func(f *retry.Facts) { f.TimeLeft = 4*s + 1 }, 0, after(4 * s)},
 		{"a Retry-After that would outlast the deadline", func(f *retry.Facts) { f.RetryAfter, f.TimeLeft = 5*s, 5*s }, 1, retry.Decision{Stop: retry.DeadlineTooNear, Wait: 5 * s}},
 		{"jitter alone does not outlast the deadline", func(f *retry.Facts) { f.RetryAfter, f.TimeLeft = 5*s, 5*s+2 }, 1, after(5*s + 1)},
@@ -96,6 +97,8 @@ func TestNoWaitOverflows(t *testing.T) {
 
 func TestAPolicyWithoutRetriesStops(t *testing.T) {
 	t.Parallel()
-	d := retry.Decide(retry.Policy{}, facts(func(*retry.Facts) {}), 0)
-	assert.Equal(t, retry.Decision{Stop: retry.Settled}, d)
+	for _, attempts := range []int{0, 1} { // the first attempt may not count
+		d := retry.Decide(retry.Policy{}, facts(func(f *retry.Facts) { f.Attempts = attempts }), 0)
+		assert.Equal(t, retry.Decision{Stop: retry.Settled}, d)
+	}
 }

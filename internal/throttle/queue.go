@@ -1,61 +1,71 @@
 package throttle
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // A waiter is a call that waits for its turn.
 type waiter struct {
-	place    *Place
-	most     time.Duration
+	position *Position
+	limits   Limits
 	deadline time.Time     // zero: none
-	look     chan struct{} // something has changed for it
-	index    int           // in the queue; -1: it has left
-	probed   uint64        // the round in which it probed in vain
+	wake     chan struct{} // something has changed for it
+	probed   uint64        // 1 more than the epoch in which it was refused, since the gate closed
 	waited   bool
 }
 
-func (w *waiter) wake() {
+func (w *waiter) wakeUp() {
 	select {
-	case w.look <- struct{}{}:
+	case w.wake <- struct{}{}:
 	default: // it will look anyway
 	}
 }
 
-// queue is a heap.Interface of those who wait; the first one is next.
-type queue []*waiter
+// before orders the queue: calls in the order in which they came, and behind them those who probed in vain, since it may
+// be their very requests that the server refuses.
+func before(a, b *waiter) int {
+	return cmp.Or(cmp.Compare(a.probed, b.probed), cmp.Compare(a.position.order, b.position.order))
+}
 
-func (q *queue) wake() {
-	if len(*q) > 0 {
-		(*q)[0].wake()
+// enter puts a call into the queue.
+func (g *Gate) enter(w *waiter) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.look()
+	if len(g.queue) == 0 && now.Sub(g.busy) > quiet {
+		g.forget()
 	}
-}
-
-func (q *queue) Len() int { return len(*q) }
-
-func (q *queue) Less(i, j int) bool {
-	if (*q)[i].probed != (*q)[j].probed {
-		return (*q)[i].probed < (*q)[j].probed
+	if w.position.since.IsZero() {
+		w.position.since = now
 	}
-	return (*q)[i].place.order < (*q)[j].place.order
+	if g.law.refusals > 0 && w.position.epoch >= g.opened && w.position.tried {
+		w.probed = w.position.epoch + 1
+	}
+	i, _ := slices.BinarySearchFunc(g.queue, w, before)
+	g.queue = slices.Insert(g.queue, i, w)
 }
 
-func (q *queue) Swap(i, j int) {
-	(*q)[i], (*q)[j] = (*q)[j], (*q)[i]
-	(*q)[i].index, (*q)[j].index = i, j
+// leave takes a call out of the queue that has not gone on.
+func (g *Gate) leave(w *waiter) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.remove(w)
 }
 
-// Push is heap.Interface's.
-func (q *queue) Push(x any) {
-	w, _ := x.(*waiter)
-	w.index = len(*q)
-	*q = append(*q, w)
-}
-
-// Pop is heap.Interface's.
-func (q *queue) Pop() any {
-	last := len(*q) - 1
-	w := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	w.index = -1
-	return w
+// remove takes a call out of the queue, and wakes the one that is first then.
+func (g *Gate) remove(w *waiter) {
+	switch i, found := slices.BinarySearchFunc(g.queue, w, before); {
+	case !found:
+		return
+	case i == 0:
+		g.queue[0] = nil
+		g.queue = g.queue[1:]
+	default:
+		g.queue = slices.Delete(g.queue, i, i+1)
+	}
+	if len(g.queue) > 0 {
+		g.queue[0].wakeUp()
+	}
 }

@@ -2,6 +2,7 @@ package throttle_test
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -15,132 +16,166 @@ import (
 	"github.com/flashbacknetwork/flashback-go/internal/throttle"
 )
 
-const most = time.Minute
+var (
+	limits   = throttle.Limits{FirstWait: 250 * time.Millisecond, MaxRetryAfter: time.Minute, OutageWait: 30 * time.Second}
+	accepted = throttle.Outcome{Result: throttle.Accepted}
+	limited  = throttle.Outcome{Result: throttle.RateLimited, Status: 429}
+	failed   = throttle.Outcome{Result: throttle.ServerError, Status: 502}
+)
 
-// refused is a throttle whose first request was refused, and the place of its call.
-func refused(t *testing.T, retryAfter time.Duration) (*throttle.Throttle, *throttle.Place) {
-	t.Helper()
-	limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
-	var place throttle.Place
-	pass, err := limit.Wait(t.Context(), &place, most)
-	require.NoError(t, err)
-	limit.Refused(pass, retryAfter)
-	return &limit, &place
+func limitedFor(d time.Duration) throttle.Outcome {
+	return throttle.Outcome{Result: throttle.RateLimited, Status: 429, RetryAfter: d}
 }
 
-func TestNothingIsHeldBackWithoutARefusal(t *testing.T) {
+// refused is a gate that a call's first request has closed, and the call's position.
+func refused(t *testing.T, o throttle.Outcome) (*throttle.Gate, *throttle.Position) {
+	t.Helper()
+	var gate throttle.Gate
+	var position throttle.Position
+	ticket, err := gate.Wait(t.Context(), &position, limits)
+	require.NoError(t, err)
+	gate.Done(ticket, o)
+	return &gate, &position
+}
+
+// down is a gate in an outage, which eight calls have found.
+func down(t *testing.T, o throttle.Outcome) *throttle.Gate {
+	t.Helper()
+	var gate throttle.Gate
+	for range 8 {
+		ticket, err := gate.Wait(t.Context(), new(throttle.Position), limits)
+		require.NoError(t, err)
+		assert.False(t, gate.Done(ticket, o), "such an attempt is one of the call's")
+	}
+	return &gate
+}
+
+// closedError is the error of a call that fails at once.
+func closedError(t *testing.T, gate *throttle.Gate, limits throttle.Limits) *throttle.ClosedError {
+	t.Helper()
+	begun := time.Now()
+	_, err := gate.Wait(t.Context(), new(throttle.Position), limits)
+	var closed *throttle.ClosedError
+	require.ErrorAs(t, err, &closed)
+	assert.Zero(t, time.Since(begun))
+	return closed
+}
+
+func TestNothingIsHeldWithoutARefusal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
-		began := time.Now()
+		var gate throttle.Gate
+		begun := time.Now()
 		for range 1000 {
-			pass, err := limit.Wait(t.Context(), new(throttle.Place), 0)
+			ticket, err := gate.Wait(t.Context(), new(throttle.Position), throttle.Limits{})
 			require.NoError(t, err)
-			limit.Accepted(pass)
+			assert.False(t, gate.Done(ticket, accepted))
 		}
-		assert.Zero(t, time.Since(began))
+		assert.Zero(t, time.Since(begun))
 	})
-	limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
-	var place throttle.Place
+}
+
+//nolint:paralleltest // AllocsPerRun counts those of other goroutines, too.
+func TestAnOpenGateCostsNoAllocation(t *testing.T) {
+	var gate throttle.Gate
+	var position throttle.Position
 	ctx := t.Context()
-	assert.Zero(t, testing.Benchmark(func(b *testing.B) {
-		b.Helper()
-		b.ReportAllocs()
-		for b.Loop() {
-			pass, _ := limit.Wait(ctx, &place, most)
-			limit.Accepted(pass)
-		}
-	}).AllocsPerOp())
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		ticket, _ := gate.Wait(ctx, &position, limits)
+		gate.Done(ticket, accepted)
+	}))
+}
+
+func TestANilGateIsOpen(t *testing.T) {
+	t.Parallel()
+	var gate *throttle.Gate
+	for range 20 {
+		ticket, err := gate.Wait(t.Context(), new(throttle.Position), limits)
+		require.NoError(t, err)
+		assert.False(t, gate.Done(ticket, limited))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := gate.Wait(ctx, new(throttle.Position), limits)
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 func TestARefusalClosesTheGateForAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit, _ := refused(t, 3*time.Second)
-		began := time.Now()
+		gate, _ := refused(t, limitedFor(3*time.Second))
+		begun := time.Now()
 		var calls sync.WaitGroup
 		for range 3 {
 			calls.Go(func() {
-				pass, err := limit.Wait(t.Context(), new(throttle.Place), most)
-				if err != nil {
-					t.Error(err)
-				}
-				assert.GreaterOrEqual(t, time.Since(began), 3*time.Second)
-				assert.Less(t, time.Since(began), 4*time.Second, "with jitter, and in turn")
-				limit.Accepted(pass)
+				ticket, err := gate.Wait(t.Context(), new(throttle.Position), limits)
+				assert.NoError(t, err) //nolint:testifylint // not in the test's goroutine
+				assert.GreaterOrEqual(t, time.Since(begun), 3*time.Second)
+				assert.Less(t, time.Since(begun), 4*time.Second, "with jitter, and in turn")
+				gate.Done(ticket, accepted)
 			})
 		}
 		calls.Wait()
 	})
 }
 
-func TestWaitsWithoutARetryAfterDouble(t *testing.T) {
+func TestThoseWhoWereToldTheSameMomentDiffer(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		limit, place := refused(t, 0)
-		begun := time.Now()
-		for wait := 250 * time.Millisecond; ; wait = min(2*wait, 64*time.Second) {
-			began := time.Now()
-			pass, err := limit.Wait(t.Context(), place, most)
-			if err != nil {
-				var closed *throttle.ClosedError
-				require.ErrorAs(t, err, &closed)
-				assert.Zero(t, closed.Asked)
-				break
+	for _, o := range []throttle.Outcome{limited, limitedFor(10 * time.Second)} {
+		synctest.Test(t, func(t *testing.T) {
+			waits := map[time.Duration]bool{}
+			for range 20 {
+				gate, position := refused(t, o)
+				begun := time.Now()
+				_, err := gate.Wait(t.Context(), position, limits)
+				require.NoError(t, err)
+				waits[time.Since(begun)] = true
 			}
-			assert.GreaterOrEqual(t, time.Since(began), wait)
-			assert.LessOrEqual(t, time.Since(began), wait*11/10)
-			limit.Refused(pass, 0)
-		}
-		assert.Greater(t, time.Since(begun), 2*most, "nothing was accepted for so long")
-		_, err := limit.Wait(t.Context(), new(throttle.Place), most)
-		require.NoError(t, err, "another one has not")
-	})
+			assert.Greater(t, len(waits), 10)
+		})
+	}
 }
 
-func TestWhoWaitsForNoRetryAfterWaitsWithoutOne(t *testing.T) {
+func TestTheFirstWaitIsThatOfTheCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit, place := refused(t, 0)
-		for range 5 {
-			pass, err := limit.Wait(t.Context(), place, 0)
-			require.NoError(t, err)
-			limit.Refused(pass, 0)
-		}
-		_, err := limit.Wait(t.Context(), place, 0)
+		var gate throttle.Gate
+		ticket, err := gate.Wait(t.Context(), new(throttle.Position), limits)
 		require.NoError(t, err)
-	})
-}
-
-func TestRefusalsOfRequestsThatWereSentBeforeTellNothingNew(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
-		var passes []throttle.Pass
-		for range 5 {
-			pass, err := limit.Wait(t.Context(), new(throttle.Place), most)
-			require.NoError(t, err)
-			passes = append(passes, pass)
-		}
-		began := time.Now()
-		for _, pass := range passes {
-			limit.Refused(pass, 0)
-		}
-		_, err := limit.Wait(t.Context(), new(throttle.Place), most)
+		gate.Done(ticket, accepted)
+		slow := limits
+		slow.FirstWait = 10 * time.Second
+		var position throttle.Position
+		ticket, err = gate.Wait(t.Context(), &position, slow)
 		require.NoError(t, err)
-		assert.LessOrEqual(t, time.Since(began), 275*time.Millisecond, "the wait has not doubled")
+		gate.Done(ticket, limited)
+		begun := time.Now()
+		_, err = gate.Wait(t.Context(), &position, slow)
+		require.NoError(t, err)
+		assert.GreaterOrEqual(t, time.Since(begun), 10*time.Second)
 	})
 }
 
-func TestACallWaitsOnWhileTheServerAsksForIt(t *testing.T) {
+func TestARefusalCountsUnlessAnotherCallWasAccepted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit, place := refused(t, 50*time.Second)
-		for range 4 {
-			pass, err := limit.Wait(t.Context(), place, most)
+		gate, position := refused(t, limited)
+		attempt := func(p *throttle.Position, o throttle.Outcome) (held bool) {
+			ticket, err := gate.Wait(t.Context(), p, limits)
 			require.NoError(t, err)
-			limit.Refused(pass, 50*time.Second)
+			return gate.Done(ticket, o)
 		}
+		assert.False(t, attempt(position, limited), "nothing was accepted since")
+		attempt(new(throttle.Position), accepted)
+		assert.True(t, attempt(position, limited), "another one was")
+		assert.False(t, attempt(position, limited), "no other one since then")
+		attempt(new(throttle.Position), accepted)
+		assert.False(t, attempt(position, failed), "that is no refusal for load")
+		held := 1
+		for attempt(new(throttle.Position), accepted); attempt(position, limited); attempt(new(throttle.Position), accepted) {
+			held++
+		}
+		assert.Equal(t, 100, held, "it may be this very request that the server refuses")
 	})
 }
 
@@ -156,71 +191,175 @@ func TestTooLongAWaitFailsAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				limit, place := refused(t, time.Second)
+				gate, position := refused(t, limitedFor(time.Second))
 				ctx := t.Context()
 				if tt.timeout > 0 {
 					var cancel context.CancelFunc
 					ctx, cancel = context.WithTimeout(ctx, tt.timeout)
 					defer cancel()
 				}
-				pass, err := limit.Wait(ctx, place, most)
+				ticket, err := gate.Wait(ctx, position, limits)
 				require.NoError(t, err)
-				waiting := make(chan error, 1)
-				go func() {
-					_, err := limit.Wait(ctx, new(throttle.Place), most)
-					waiting <- err
-				}()
+				waiting := make(chan error, 2)
+				for range cap(waiting) {
+					go func() {
+						_, err := gate.Wait(ctx, new(throttle.Position), limits)
+						waiting <- err
+					}()
+				}
 				synctest.Wait()
-				began := time.Now()
-				limit.Refused(pass, tt.retryAfter)
-				assert.Equal(t, &tt.want, <-waiting, "of one that waits already")
-				_, err = limit.Wait(ctx, place, most)
-				assert.Equal(t, &tt.want, err)
-				assert.Zero(t, time.Since(began))
+				begun := time.Now()
+				gate.Done(ticket, limitedFor(tt.retryAfter))
+				for _, err := range []error{<-waiting, <-waiting, second(gate.Wait(ctx, position, limits))} {
+					closed, ok := errors.AsType[*throttle.ClosedError](err)
+					require.True(t, ok)
+					tt.want.State, tt.want.Since, tt.want.Cause = throttle.Load, closed.Since, limitedFor(tt.retryAfter)
+					assert.Equal(t, &tt.want, closed)
+				}
+				assert.Zero(t, time.Since(begun))
 			})
 		})
 	}
 }
 
-func TestALongRetryAfterIsOver(t *testing.T) {
+func second(_ throttle.Ticket, err error) error { return err }
+
+func TestALongRetryAfterIsRemembered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit, place := refused(t, time.Hour)
-		<-time.After(time.Hour - 30*time.Second)
-		began := time.Now()
-		_, err := limit.Wait(t.Context(), place, most)
+		gate, position := refused(t, limitedFor(time.Hour))
+		<-time.After(50 * time.Minute)
+		assert.Equal(t, 10*time.Minute, closedError(t, gate, limits).Asked)
+		<-time.After(9*time.Minute + 30*time.Second)
+		begun := time.Now()
+		_, err := gate.Wait(t.Context(), position, limits)
 		require.NoError(t, err, "half a minute is waited for")
-		assert.GreaterOrEqual(t, time.Since(began), 30*time.Second)
-		assert.LessOrEqual(t, time.Since(began), 35*time.Second)
+		assert.GreaterOrEqual(t, time.Since(begun), 30*time.Second)
+		assert.Less(t, time.Since(begun), 105*time.Second)
+	})
+}
+
+func TestNothingAcceptedForTwoMinutesEndsTheWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gate, position := refused(t, limited)
+		begun := time.Now()
+		for {
+			ticket, err := gate.Wait(t.Context(), position, limits)
+			if err != nil {
+				closed, ok := errors.AsType[*throttle.ClosedError](err)
+				require.True(t, ok)
+				assert.Equal(t, throttle.Load, closed.State)
+				break
+			}
+			gate.Done(ticket, limited)
+		}
+		assert.Greater(t, time.Since(begun), 2*time.Minute)
+		_, err := gate.Wait(t.Context(), new(throttle.Position), limits)
+		require.NoError(t, err, "another call has not waited")
+	})
+}
+
+func TestInAnOutageCallsWaitAndOneAtATimeProbes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gate := down(t, failed)
+		begun := time.Now()
+		probes := map[int]int{}
+		var mu sync.Mutex
+		var calls sync.WaitGroup
+		for i := range 20 {
+			calls.Go(func() {
+				var position throttle.Position
+				for {
+					ticket, err := gate.Wait(t.Context(), &position, limits)
+					if !assert.NoError(t, err) { //nolint:testifylint // not in the test's goroutine
+						return
+					}
+					if time.Since(begun) > 10*time.Second {
+						gate.Done(ticket, accepted)
+						return
+					}
+					mu.Lock()
+					probes[i]++
+					mu.Unlock()
+					gate.Done(ticket, failed)
+				}
+			})
+		}
+		calls.Wait()
+		assert.Less(t, time.Since(begun), 15*time.Second)
+		assert.Greater(t, len(probes), 5)
+		for _, n := range probes {
+			assert.Equal(t, 1, n, "from one call after another")
+		}
+	})
+}
+
+func TestAnOlderOutageFailsCallsAtOnceButForTheProbe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gate := down(t, throttle.Outcome{Result: throttle.NoResponse, Err: errors.ErrUnsupported})
+		none := limits
+		none.OutageWait = 0
+		closed := closedError(t, gate, none)
+		assert.Equal(t, throttle.Outage, closed.State)
+		require.ErrorIs(t, closed.Cause.Err, errors.ErrUnsupported)
+		begun := time.Now()
+		failures := make(chan time.Duration, 5)
+		for range cap(failures) {
+			go func() {
+				var position throttle.Position
+				for {
+					ticket, err := gate.Wait(t.Context(), &position, limits)
+					if err != nil {
+						failures <- time.Since(begun)
+						return
+					}
+					gate.Done(ticket, failed)
+				}
+			}()
+		}
+		for range cap(failures) {
+			assert.Equal(t, 30*time.Second, <-failures)
+		}
+		<-time.After(time.Second)
+		assert.Equal(t, 31*time.Second, closedError(t, gate, limits).Since)
+		<-time.After(10 * time.Second)
+		ticket, err := gate.Wait(t.Context(), new(throttle.Position), limits)
+		require.NoError(t, err, "a probe is due")
+		assert.Equal(t, throttle.Outage, closedError(t, gate, limits).State)
+		gate.Done(ticket, accepted)
+		_, err = gate.Wait(t.Context(), new(throttle.Position), limits)
+		require.NoError(t, err)
 	})
 }
 
 func TestCallsGoOnInTheOrderInWhichTheyCame(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit, first := refused(t, time.Second)
+		gate, first := refused(t, limitedFor(time.Second))
 		var order []int
 		var mu sync.Mutex
 		var calls sync.WaitGroup
-		wait := func(name int, place *throttle.Place) {
+		wait := func(name int, position *throttle.Position) {
 			calls.Go(func() {
-				pass, err := limit.Wait(t.Context(), place, most)
-				if err != nil {
-					t.Error(err)
-				}
+				ticket, err := gate.Wait(t.Context(), position, limits)
+				assert.NoError(t, err) //nolint:testifylint // not in the test's goroutine
 				mu.Lock()
 				order = append(order, name)
 				mu.Unlock()
-				limit.Accepted(pass)
+				gate.Done(ticket, accepted)
 			})
 			synctest.Wait()
 		}
 		for i := range 20 {
-			wait(i+1, new(throttle.Place))
+			wait(i+1, new(throttle.Position))
 		}
 		wait(0, first)
 		calls.Wait()
-		assert.IsIncreasing(t, order)
+		assert.Equal(t, []int{1, 0}, order[:2], "whose request was refused lets another probe")
+		assert.IsIncreasing(t, order[1:])
 		assert.Len(t, order, 21)
 	})
 }
@@ -228,128 +367,96 @@ func TestCallsGoOnInTheOrderInWhichTheyCame(t *testing.T) {
 func TestARequestThatIsAlwaysRefusedDoesNotProbeForAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit, place := refused(t, 0)
-		began := time.Now()
+		gate, position := refused(t, limited)
+		begun := time.Now()
 		var calls sync.WaitGroup
 		for range 5 {
 			calls.Go(func() {
-				pass, err := limit.Wait(t.Context(), new(throttle.Place), most)
-				if err != nil {
-					t.Error(err)
-				}
-				limit.Accepted(pass)
+				ticket, err := gate.Wait(t.Context(), new(throttle.Position), limits)
+				assert.NoError(t, err) //nolint:testifylint // not in the test's goroutine
+				gate.Done(ticket, accepted)
 			})
 		}
 		synctest.Wait()
 		for range 4 {
-			pass, err := limit.Wait(t.Context(), place, most)
+			ticket, err := gate.Wait(t.Context(), position, limits)
 			require.NoError(t, err)
-			limit.Refused(pass, 0)
+			gate.Done(ticket, limited)
 		}
 		calls.Wait()
-		assert.Less(t, time.Since(began), 4*time.Second)
-	})
-}
-
-func TestAProbeMayHaveTakenTheOnlyToken(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		limit, place := refused(t, 0)
-		pass, err := limit.Wait(t.Context(), place, most)
-		require.NoError(t, err)
-		limit.Accepted(pass)
-		began := time.Now()
-		_, err = limit.Wait(t.Context(), new(throttle.Place), most)
-		require.NoError(t, err)
-		assert.GreaterOrEqual(t, time.Since(began), 50*time.Millisecond)
+		assert.Less(t, time.Since(begun), 4*time.Second)
 	})
 }
 
 func TestACallThatIsCanceledLeaves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit, _ := refused(t, time.Second)
+		gate, _ := refused(t, limitedFor(time.Second))
 		ctx, cancel := context.WithCancel(t.Context())
 		var calls sync.WaitGroup
 		for range 100 {
 			calls.Go(func() {
-				_, err := limit.Wait(ctx, new(throttle.Place), most)
-				assert.ErrorIs(t, err, context.Canceled)
+				_, err := gate.Wait(ctx, new(throttle.Position), limits)
+				assert.ErrorIs(t, err, context.Canceled) //nolint:testifylint // not in the test's goroutine
+				closed, ok := errors.AsType[*throttle.ClosedError](err)
+				assert.True(t, ok && closed.Cause == limitedFor(time.Second))
 			})
 		}
 		synctest.Wait()
-		cancel()
-		calls.Wait()
-		began := time.Now()
-		_, err := limit.Wait(t.Context(), new(throttle.Place), most)
-		require.NoError(t, err)
-		assert.LessOrEqual(t, time.Since(began), 1100*time.Millisecond, "nobody is before it")
-	})
-}
-
-func TestAfterTheFirstLeavesTheNextGoesOn(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		limit, _ := refused(t, time.Second)
-		ctx, cancel := context.WithCancel(t.Context())
-		var calls sync.WaitGroup
-		calls.Go(func() {
-			_, err := limit.Wait(ctx, new(throttle.Place), most)
-			assert.ErrorIs(t, err, context.Canceled)
-		})
-		synctest.Wait()
-		began := time.Now()
-		calls.Go(func() {
-			_, err := limit.Wait(t.Context(), new(throttle.Place), most)
+		var next sync.WaitGroup
+		begun := time.Now()
+		next.Go(func() {
+			_, err := gate.Wait(t.Context(), new(throttle.Position), limits)
 			assert.NoError(t, err) //nolint:testifylint // not in the test's goroutine
-			assert.LessOrEqual(t, time.Since(began), 1100*time.Millisecond, "nobody is before it any more")
+			assert.LessOrEqual(t, time.Since(begun), 1020*time.Millisecond, "nobody is before it")
 		})
 		synctest.Wait()
 		cancel()
 		calls.Wait()
+		next.Wait()
 	})
 }
 
 func TestALostProbeIsFollowedByAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit, place := refused(t, 0)
-		began := time.Now()
-		_, err := limit.Wait(t.Context(), place, most) // and nothing is ever heard of it
+		gate, position := refused(t, limited)
+		begun := time.Now()
+		_, err := gate.Wait(t.Context(), position, limits) // and nothing is ever heard of it
 		require.NoError(t, err)
-		_, err = limit.Wait(t.Context(), new(throttle.Place), most)
+		_, err = gate.Wait(t.Context(), new(throttle.Position), limits)
 		require.NoError(t, err)
-		assert.Less(t, time.Since(began), time.Second)
+		assert.Less(t, time.Since(begun), time.Second)
 	})
 }
 
 func TestAMinuteInWhichNobodyWaitsEndsIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit, _ := refused(t, time.Second)
+		gate, _ := refused(t, limitedFor(time.Second))
 		<-time.After(2 * time.Minute)
-		began := time.Now()
+		begun := time.Now()
 		for range 100 {
-			pass, err := limit.Wait(t.Context(), new(throttle.Place), most)
+			ticket, err := gate.Wait(t.Context(), new(throttle.Position), limits)
 			require.NoError(t, err)
-			limit.Accepted(pass)
+			gate.Done(ticket, accepted)
 		}
-		assert.Zero(t, time.Since(began))
+		assert.Zero(t, time.Since(begun))
 	})
 }
 
 func TestItWorksInSeveralBubblesAndOutside(t *testing.T) {
 	t.Parallel()
-	limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
+	var gate throttle.Gate
 	use := func(t *testing.T) {
 		t.Helper()
-		var place throttle.Place
-		for _, done := range []func(throttle.Pass){func(p throttle.Pass) { limit.Refused(p, 0) }, limit.Accepted} {
-			began := time.Now()
-			pass, err := limit.Wait(t.Context(), &place, most)
+		var position throttle.Position
+		for _, o := range []throttle.Outcome{limited, accepted} {
+			begun := time.Now()
+			ticket, err := gate.Wait(t.Context(), &position, limits)
 			require.NoError(t, err)
-			assert.Less(t, time.Since(began), time.Second)
-			done(pass)
+			assert.Less(t, time.Since(begun), time.Second)
+			gate.Done(ticket, o)
 		}
 	}
 	use(t)
@@ -362,14 +469,26 @@ func TestItWorksInSeveralBubblesAndOutside(t *testing.T) {
 	use(t)
 }
 
+// BenchmarkOpen is a call while nothing is held.
+func BenchmarkOpen(b *testing.B) {
+	var gate throttle.Gate
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		var position throttle.Position
+		ticket, _ := gate.Wait(ctx, &position, limits)
+		gate.Done(ticket, accepted)
+	}
+}
+
 // BenchmarkCrowd is 20,000 calls that wait and are all canceled.
 func BenchmarkCrowd(b *testing.B) {
 	const calls = 20_000
 	for b.Loop() {
-		limit := throttle.Throttle{FirstWait: 250 * time.Millisecond}
-		pass, err := limit.Wait(b.Context(), new(throttle.Place), most)
+		var gate throttle.Gate
+		ticket, err := gate.Wait(b.Context(), new(throttle.Position), limits)
 		require.NoError(b, err)
-		limit.Refused(pass, 30*time.Second)
+		gate.Done(ticket, limitedFor(30*time.Second))
 		ctx, cancel := context.WithCancel(b.Context())
 		var before, after runtime.MemStats
 		runtime.GC() //nolint:revive // What is left over would count.
@@ -379,7 +498,7 @@ func BenchmarkCrowd(b *testing.B) {
 		for range calls {
 			all.Go(func() {
 				waiting.Add(1)
-				_, _ = limit.Wait(ctx, new(throttle.Place), most)
+				_, _ = gate.Wait(ctx, new(throttle.Position), limits)
 			})
 		}
 		for waiting.Load() < calls {
@@ -387,9 +506,9 @@ func BenchmarkCrowd(b *testing.B) {
 		}
 		runtime.ReadMemStats(&after)
 		b.ReportMetric(float64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse)/calls, "B/call")
-		began := time.Now()
+		begun := time.Now()
 		cancel()
 		all.Wait()
-		b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "ms/cancel")
+		b.ReportMetric(float64(time.Since(begun).Microseconds())/1000, "ms/cancel")
 	}
 }

@@ -18,7 +18,8 @@ const (
 	Unrecognized                // any other 2xx
 	Moved                       // 301, 302, 303
 	Redirected                  // any other 3xx
-	Failed                      // 408, a 5xx but 501 and 505, a status outside 100-599
+	Failed                      // 408, 499, a 5xx but 501 and 505, a status outside 100-599
+	Stale                       // the response to a read-back may be older than the call
 	TooEarly                    // 425
 	Throttled                   // 429
 	Unauthorized                // 401
@@ -48,6 +49,7 @@ var meanings = [attempts]struct {
 	Moved:        {applied: true, retryable: false, responded: true},
 	Redirected:   {applied: false, retryable: false, responded: true},
 	Failed:       {applied: true, retryable: true},
+	Stale:        {applied: true, retryable: true, responded: true},
 	TooEarly:     {applied: false, retryable: true},
 	Throttled:    {applied: false, retryable: true},
 	Unauthorized: {applied: false, retryable: false, responded: true}, // retried once with another token: see State.Next
@@ -65,8 +67,12 @@ type Body uint8
 const (
 	NoEnvelope           Body = iota
 	Envelope                  // an envelope, or what the operation reads, that does not say "success": false
-	EnvelopeSuccessFalse      // an envelope that says "success": false
+	EnvelopeSuccessFalse      // an envelope that says "success": false, and of no part that succeeded
 )
+
+// statusClientClosedRequest is what nginx says of a request whose client went away. The
+// backend may have applied it.
+const statusClientClosedRequest = 499
 
 // Response is a complete response, as far as it matters to the verdict.
 type Response struct {
@@ -75,6 +81,7 @@ type Response struct {
 	AlreadySo  bool // it has the documented message of a 400 that says that it is so already
 	Documented bool // it has another documented message of a 400, which says why nothing was applied
 	Incomplete bool // it lacks what the operation must read
+	Stale      bool // it is the response to a read-back and may be older than the call
 }
 
 // Attempt returns what the response means.
@@ -115,7 +122,7 @@ func (r Response) Attempt() Attempt {
 		return Conflict
 	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
 		return Refused
-	case http.StatusRequestTimeout:
+	case http.StatusRequestTimeout, statusClientClosedRequest:
 		return Failed
 	}
 	if r.Status >= 500 { // over 599 too
@@ -133,6 +140,8 @@ func (r Response) success() Attempt {
 		return Accepted
 	case r.Body == NoEnvelope:
 		return Unrecognized
+	case r.Stale:
+		return Stale
 	case r.Incomplete:
 		return Incomplete
 	}

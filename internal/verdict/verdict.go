@@ -19,7 +19,7 @@ type ReadBackPolicy uint8
 // When there is a read-back.
 const (
 	Never                  ReadBackPolicy = iota
-	AfterOddResponse                      // if an attempt was ambiguous and the last response is a 202 or an undocumented 400
+	AfterOddResponse                      // if an attempt was ambiguous and the last response is a 202, an incomplete success or an undocumented 400
 	WhenAmbiguous                         // if an attempt was ambiguous: before a retry, and before the call ends
 	WhenAmbiguousOrRefused                // as WhenAmbiguous, and after a 400, 404, 409 or 410: a proxy may have repeated the request
 )
@@ -110,7 +110,7 @@ func (s State) Next() Step {
 func (s State) readsBack() bool {
 	switch s.rule.ReadBack {
 	case AfterOddResponse:
-		return s.ambiguous && (s.last == Accepted || s.last == BadRequest)
+		return s.ambiguous && (s.last == Accepted || s.last == Incomplete || s.last == BadRequest)
 	case WhenAmbiguous:
 		return s.ambiguous
 	case WhenAmbiguousOrRefused:

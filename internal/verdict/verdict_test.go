@@ -28,6 +28,7 @@ var meanings = map[verdict.Attempt]meaning{
 	verdict.Moved:        {true, false},
 	verdict.Redirected:   {false, false},
 	verdict.Failed:       {true, true},
+	verdict.Stale:        {true, true},
 	verdict.TooEarly:     {false, true},
 	verdict.Throttled:    {false, true},
 	verdict.Unauthorized: {false, false},
@@ -65,8 +66,8 @@ func TestAStatusMeans(t *testing.T) {
 		{[]int{409, 410}, envelope, verdict.Conflict},
 		{[]int{425}, envelope, verdict.TooEarly},
 		{[]int{429}, envelope, verdict.Throttled},
-		{[]int{100, 101, 199, 402, 403, 405, 407, 411, 418, 422, 426, 431, 451, 499, 501, 505}, envelope, verdict.Refused},
-		{[]int{408, 500, 502, 503, 504, 506, 507, 511, 599, 600, 999, 99, 0, -1}, envelope, verdict.Failed},
+		{[]int{100, 101, 199, 402, 403, 405, 407, 411, 418, 422, 426, 431, 451, 498, 501, 505}, envelope, verdict.Refused},
+		{[]int{408, 499, 500, 502, 503, 504, 506, 507, 511, 599, 600, 999, 99, 0, -1}, envelope, verdict.Failed},
 		{[]int{500, 503}, verdict.Response{}, verdict.Failed},
 	} {
 		for _, status := range tt.statuses {
@@ -189,7 +190,7 @@ func violation(rule verdict.Rule, n node) string {
 	case next != verdict.ReadBack && s.begun && refusal && s.read == verdict.Unread && rule.ReadBack == verdict.WhenAmbiguousOrRefused:
 		return "a refusal that a proxy's repetition may have got is read back"
 	case next != verdict.ReadBack && s.begun && s.mayBeApplied && s.read == verdict.Unread && rule.ReadBack == verdict.AfterOddResponse &&
-		(s.last == verdict.BadRequest || s.last == verdict.Accepted):
+		(s.last == verdict.BadRequest || s.last == verdict.Accepted || s.last == verdict.Incomplete):
 		return "a doubt is read back"
 	case n.state.Throttled() != (s.begun && s.last == verdict.Throttled):
 		return "a 429 is a rate limit, and nothing else is"

@@ -1,6 +1,7 @@
 // Mutate breaks the rules of the package one at a time and reports whether the tests
 // notice. Run it with go run ./mutate in this directory. With an argument, such as
-// verdict or retry, it breaks only the rules that have it in their name or file.
+// verdict or retry, it breaks only the rules that have it in their name or file. With -check
+// it breaks none, and only says which of them are out of date.
 // Nothing in the repository changes: the go command is told to read another file in
 // place of the one that is broken.
 package main
@@ -9,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,13 +23,15 @@ import (
 )
 
 func main() {
-	if err := run(strings.Join(os.Args[1:], " ")); err != nil {
+	check := flag.Bool("check", false, "only check that the text of each mutant stands once in its file")
+	flag.Parse()
+	if err := run(strings.Join(flag.Args(), " "), *check); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(filter string) error {
+func run(filter string, check bool) error {
 	only, err := regexp.Compile(filter)
 	if err != nil {
 		return err
@@ -39,6 +43,10 @@ func run(filter string) error {
 	all, err := generated(root)
 	if err != nil {
 		return err
+	}
+	all = slices.DeleteFunc(slices.Concat(mutants, all), func(m mutant) bool { return !only.MatchString(m.file + " " + m.rule) })
+	if check {
+		return outOfDate(root, all)
 	}
 	dir, err := os.MkdirTemp("", "mutate")
 	if err != nil {
@@ -55,10 +63,7 @@ func run(filter string) error {
 		}
 	}
 	begun, tried, bad := time.Now(), 0, 0
-	for _, m := range append(mutants, all...) {
-		if !only.MatchString(m.file + " " + m.rule) {
-			continue
-		}
+	for _, m := range all {
 		tried++
 		verdict, noticed := t.try(m)
 		if !noticed {
@@ -71,6 +76,33 @@ func run(filter string) error {
 		return fmt.Errorf("%d rules can be broken without a test noticing", bad)
 	}
 	return nil
+}
+
+// outOfDate says which mutants have no place in the file that they break.
+func outOfDate(root string, all []mutant) error {
+	bad := 0
+	for _, m := range all {
+		if _, err := m.text(root); err != nil {
+			bad++
+			fmt.Printf("%-24s %-70s %v\n", m.file, m.rule, err)
+		}
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d mutants are out of date", bad, len(all))
+	}
+	return nil
+}
+
+// text returns the broken file.
+func (m mutant) text(root string) ([]byte, error) {
+	source, err := os.ReadFile(filepath.Join(root, m.file))
+	if err != nil {
+		return nil, err
+	}
+	if n := strings.Count(string(source), m.old); n != 1 {
+		return nil, fmt.Errorf("OUT OF DATE: %q stands there %d times", m.old, n)
+	}
+	return []byte(strings.Replace(string(source), m.old, m.broken, 1)), nil
 }
 
 // tester runs tests of the repository in root.
@@ -94,14 +126,11 @@ func (t *tester) write(file string, text []byte) error {
 
 // try tells which test notices a mutant.
 func (t *tester) try(m mutant) (verdict string, noticed bool) {
-	source, err := os.ReadFile(filepath.Join(t.root, m.file))
+	text, err := m.text(t.root)
 	if err != nil {
 		return err.Error(), false
 	}
-	if n := strings.Count(string(source), m.old); n != 1 {
-		return fmt.Sprintf("OUT OF DATE: %q stands there %d times", m.old, n), false
-	}
-	if err := t.write(m.file, []byte(strings.Replace(string(source), m.old, m.broken, 1))); err != nil {
+	if err := t.write(m.file, text); err != nil {
 		return err.Error(), false
 	}
 	for _, tests := range suites(m.file) {
@@ -122,22 +151,15 @@ func (t *tester) try(m mutant) (verdict string, noticed bool) {
 var failed = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
 
 // suites are the tests that may notice a mutant in a file, the fast ones first.
-func suites(file string) [][]string {
-	whole := [][]string{{"."}, {"./proof"}}
-	if dir := path.Dir(file); dir != "." {
-		return append([][]string{{"./" + dir}, {"./internal/call"}}, whole...)
+func suites(file string) (all [][]string) {
+	dir := path.Dir(file)
+	if dir != "." {
+		all = append(all, []string{"./" + dir})
 	}
-	own := strings.TrimSuffix(file, ".go") + "_test.go"
-	if file == "client.go" {
-		own = "options_test.go"
+	if strings.HasPrefix(dir, "internal/") && dir != "internal/call" {
+		all = append(all, []string{"./internal/call"})
 	}
-	few := []string{own, "wire_test.go"}
-	for _, others := range []string{"users_test.go", "operation_test.go"} {
-		if others != own {
-			few = append(few, others)
-		}
-	}
-	return append([][]string{few}, whole...)
+	return append(all, []string{"."}, []string{"./proof"})
 }
 
 // pass runs tests of packages or of files: all but those of the pages' programs.

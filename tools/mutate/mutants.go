@@ -20,7 +20,7 @@ func in(file string, list ...[3]string) (all []mutant) {
 	return all
 }
 
-var mutants = slices.Concat(internals, public)
+var mutants = slices.Concat(engine, internals, public, files)
 
 // generated are the mutants of what is regular: the cells of tables, and lines of which
 // each does the same to another field.
@@ -36,21 +36,21 @@ func generated(root string) (all []mutant, err error) {
 		{"internal/verdict/attempt.go", `\t(\w+): +\{applied: (\w+),`, func(m []string) mutant {
 			return mutant{rule: m[1] + " may have been applied, or not", old: m[0], broken: strings.Replace(m[0], m[2], flip[m[2]], 1)}
 		}},
-		{"internal/verdict/attempt.go", `\t(\w+): +\{applied: \w+, again: (\w+)`, func(m []string) mutant {
-			return mutant{rule: m[1] + " is tried again, or not", old: m[0], broken: strings.Replace(m[0], "again: "+m[2], "again: "+flip[m[2]], 1)}
+		{"internal/verdict/attempt.go", `\t(\w+): +\{applied: \w+, retryable: (\w+)`, func(m []string) mutant {
+			return mutant{rule: m[1] + " is tried again, or not", old: m[0], broken: strings.Replace(m[0], "retryable: "+m[2], "retryable: "+flip[m[2]], 1)}
 		}},
-		{"internal/verdict/attempt.go", `\t(\w+): +\{applied: \w+, again: \w+(, heard: true)?\}`, func(m []string) mutant {
+		{"internal/verdict/attempt.go", `\t(\w+): +\{applied: \w+, retryable: \w+(, responded: true)?\}`, func(m []string) mutant {
 			if m[2] == "" {
-				return mutant{rule: m[1] + " tells nothing", old: m[0], broken: strings.Replace(m[0], "}", ", heard: true}", 1)}
+				return mutant{rule: m[1] + " tells nothing", old: m[0], broken: strings.Replace(m[0], "}", ", responded: true}", 1)}
 			}
 			return mutant{rule: m[1] + " is a decision", old: m[0], broken: strings.Replace(m[0], m[2], "", 1)}
 		}},
 		{"internal/attempt/sent.go", `\t(\d+): +(\w+), +// (\w+)`, func(m []string) mutant {
 			return mutant{rule: "the alert " + m[3] + " heals, or not", old: m[0], broken: strings.Replace(m[0], m[2], flip[m[2]], 1)}
 		}},
-		{"users.go", `\tset\(&user\.(\w+), update\.\w+\)()\n`, without("an update without a user in the response returns ")},
-		{"organization.go", `\tset\(&org\.(\w+), update\.\w+\)()\n`, without("an update without an organization in the response returns ")},
-		{"user.go", `u\.(\w+), _ = (jsonvalue\.String\(value\))`, without("a user has ")},
+		{"users.go", `\tsetIfGiven\(&wanted\.(\w+), update\.\w+\)()\n`, without("an update without a user in the response returns ")},
+		{"organization.go", `\tsetIfGiven\(&org\.(\w+), update\.\w+\)()\n`, without("an update without an organization in the response returns ")},
+		{"user_decode.go", `u\.(\w+), _ = (jsonvalue\.String\(value\))`, without("a user has ")},
 	} {
 		source, err := os.ReadFile(filepath.Join(root, g.file))
 		if err != nil {
