@@ -92,8 +92,10 @@ func (r *renewer) token(ctx context.Context, refused string) (string, error) {
 		usable = r.state.Usable(time.Now())
 		switch {
 		case usable: // The renewal was beside, or has succeeded.
-		case !ended:
+		case !ended && ctx.Err() != nil:
 			return "", waiting(ctx, refreshTokens.op.Name)
+		case !ended: // Meanwhile the token has ended, or a 401 has refused it: now the renewal is worth waiting for.
+			continue
 		case running.renews() && running.err != nil:
 			return "", running.err
 		default:
@@ -142,6 +144,9 @@ func (r *renewer) renew(ctx context.Context, lock TokenLock, kept Tokens) error 
 	case session.Nothing:
 		return nil
 	case session.Wait:
+		if r.failed == nil { // It was not a renewal that failed, but a logout.
+			return &Error{Op: op, Err: errors.New("the token store has just failed; the session tries again in half a minute")}
+		}
 		return r.failed
 	case session.LogIn:
 		return r.lost
@@ -215,7 +220,10 @@ func (r *renewer) save(op string, lock TokenLock, tokens Tokens) error {
 		return r.storeError(op, err)
 	}
 	r.update(func(s state, now time.Time) state {
-		r.failed = &Error{Op: refreshTokens.op.Name, Err: errors.New("a renewal has given the same access token again")} // if it has
+		r.failed = nil
+		if granted.Access == s.Tokens().Access {
+			r.failed = &Error{Op: refreshTokens.op.Name, Err: errors.New("a renewal has given the same access token again")}
+		}
 		return s.AfterSaving(now)
 	})
 	return nil

@@ -340,6 +340,78 @@ func TestAStoreThatHangsKeepsNoCallWithALivingToken(t *testing.T) {
 	})
 }
 
+func TestATokenThatEndsWhileItsRenewalRunsIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		begins  time.Duration // after the login
+		refused bool          // the token, while the call waits
+	}{
+		"by its time": {time.Hour - 2*time.Second, false},
+		"by a 401":    {55 * time.Minute, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, kept := withJane(), newShelf()
+				session, client := logIn(t, b, flashback.WithTokenStore(kept))
+				<-time.After(tt.begins)
+				b.ScriptFor("refresh", flashbacktest.Fault{Delay: 20 * time.Second})
+				var calls sync.WaitGroup
+				for range 3 {
+					calls.Go(func() { assert.NoError(t, see(t.Context(), client)) })
+				}
+				if tt.refused {
+					b.RevokeToken(session.Tokens().Access.Reveal())
+					hasty, cancel := context.WithTimeout(t.Context(), 4*time.Second) // half of it is for the renewal
+					defer cancel()
+					require.ErrorIs(t, see(hasty, client), context.DeadlineExceeded)
+				}
+				calls.Wait()
+				require.NoError(t, see(t.Context(), client))
+				assert.Equal(t, 1, count(b, refreshPath))
+			})
+		})
+	}
+}
+
+func TestAStoreThatFailsALogoutLosesNoSession(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T) (*flashbacktest.Backend, *shelf, *flashback.Session, *flashback.Client) {
+		t.Helper()
+		b, kept := withJane(), newShelf()
+		b.SetTokenLifetime(2 * time.Minute)
+		session, client := logIn(t, b, flashback.WithTokenStore(kept))
+		<-time.After(106 * time.Second)
+		kept.at("begin", diskFull)
+		require.ErrorIs(t, session.Logout(t.Context()), errDisk)
+		kept.at("begin", nil)
+		return b, kept, session, client
+	}
+	t.Run("its token ends during the pause", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			_, _, _, client := start(t)
+			<-time.After(15 * time.Second)
+			err := see(t.Context(), client)
+			require.ErrorContains(t, err, "the token store has just failed")
+			require.NotErrorIs(t, err, flashback.ErrNoTokens)
+			<-time.After(time.Minute)
+			require.NoError(t, see(t.Context(), client))
+		})
+	})
+	t.Run("its token gets a 401 during the pause", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b, _, _, client := start(t)
+			b.ScriptFor("jane", flashbacktest.Respond(401, ""), flashbacktest.Respond(401, ""))
+			err := see(t.Context(), client)
+			require.ErrorIs(t, err, flashback.ErrUnauthorized)
+			require.NotContains(t, err.Error(), "same access token")
+			assert.Zero(t, count(b, refreshPath))
+		})
+	})
+}
+
 // broken is a store that returns neither a lock nor an error.
 type broken struct{}
 

@@ -119,6 +119,9 @@ func readDeletedAt(body []byte, userID string) (*time.Time, error) {
 	}
 	var at *time.Time
 	err = json.Unmarshal(value, &at)
+	if err == nil && at != nil && at.IsZero() { // the way of some languages to write that there is none
+		return nil, call.MismatchError{What: "a user deleted in the year 1"}
+	}
 	return at, err
 }
 

@@ -660,6 +660,7 @@ func TestADeleteIsSettledByAReadBack(t *testing.T) {
 		{"deletedAt is false", func() responses { return responses{lost, says(200, deletedAt(`false`)), ok} }, "DGD", success},
 		{"deletedAt is a number", func() responses { return responses{lost, says(200, deletedAt(`1764000000000`)), ok} }, "DGD", success},
 		{"deletedAt is a word", func() responses { return responses{lost, says(200, deletedAt(`"yesterday"`)), ok} }, "DGD", success},
+		{"deletedAt is in the year 1", func() responses { return responses{lost, says(200, deletedAt(`"0001-01-01T00:00:00Z"`)), ok} }, "DGD", success},
 		{"deletedAt is spelled otherwise", func() responses {
 			return responses{lost, says(200, `{"success":true,"data":{"id":"a/b","deleted_at":null}}`), ok}
 		}, "DGD", success},

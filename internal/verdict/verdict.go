@@ -36,7 +36,7 @@ type Reading uint8
 // What a read-back can find.
 const (
 	Unread       Reading = iota // there was no read-back since the last attempt
-	Done                        // it is as asked for, and was not so before the call
+	Done                        // it is as asked for, and nothing shows that it was so before the call
 	NotDone                     // it is not as asked for, or was so before the call
 	Absent                      // the read-back got a 404, as the last attempt did
 	Other                       // something else stands in its place
