@@ -140,7 +140,7 @@ func (r *renewer) end(ctx context.Context, c *change) {
 	}
 	r.running = nil
 	r.mu.Unlock()
-	close(c.done)
+	defer close(c.done) // after the record, which those who are told of the failure may look for
 	if failed {
 		r.client.settings().caller.LogCall(ctx, slog.LevelWarn, "flashback: renewal failed", c.op, "", 0, slog.Any("error", c.err))
 	}
