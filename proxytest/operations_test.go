@@ -309,9 +309,9 @@ func (op *operation) judge(told told, is truth, sent int, repeats bool) complain
 }
 
 // settled tells whether a failure is the response that the user deserves, or there
-// is none for such a user.
+// is none for such a user. The status tells, since an unknown outcome matches no kind.
 func (op *operation) settled(e *flashback.Error, before kind) bool {
-	return errors.Is(e, flashback.ErrUserNotDeleted) || errors.Is(e, flashback.ErrNotFound) || errors.Is(e, flashback.ErrForbidden) ||
+	return refused(e) && before != op.kinds[0] ||
 		slices.Contains(op.unsettled, before) && (refused(e) || e.OutcomeUnknown)
 }
 

@@ -69,8 +69,8 @@ func newModel(dice *rand.Rand) model {
 		came := arrived.Add(upTo(delay))
 		made := arrived
 		r := serverclock.Response{Sent: ours.at(sent), Came: ours.at(came)}
-		if one(4) { // from a cache
-			age := upTo(time.Minute)
+		if one(4) { // from a cache; an Age of 0 is that of a proxy that has passed the response on
+			age := time.Second + upTo(time.Minute)
 			made = arrived.Add(-age)
 			r.Age = []string{seconds(age, one(2))}
 		}

@@ -38,24 +38,25 @@ type Response struct {
 }
 
 // made is when the server or a cache made the response, at the earliest. A cache cuts the Age to
-// whole seconds, or rounds it up. An Age that can't be read may be any.
+// whole seconds, or rounds it up. An Age of 0 is that of a response which a proxy passed on: it was
+// made for this request. An Age that can't be read may be any.
 func (r Response) made() (earliest time.Time, known bool) {
 	switch len(r.Age) {
 	case 0:
 		return r.Sent, true
 	case 1:
 		seconds, err := strconv.ParseUint(r.Age[0], 10, 31)
-		return r.Sent.Add(-time.Duration(seconds+1) * time.Second), err == nil
+		if seconds > 0 {
+			seconds++
+		}
+		return r.Sent.Add(-time.Duration(seconds) * time.Second), err == nil
 	}
 	return time.Time{}, false
 }
 
 // MayPredate tells whether the response may have been in a cache already at a time, so that
-// what it says may be older. An Age of 0 is a response that was made for this request.
+// what it says may be older.
 func (r Response) MayPredate(t time.Time) bool {
-	if len(r.Age) == 1 && r.Age[0] == "0" {
-		return r.Sent.Before(t)
-	}
 	earliest, known := r.made()
 	return !known || earliest.Before(t)
 }

@@ -107,6 +107,8 @@ func TestADateIsJudgedByTheServersClock(t *testing.T) {
 
 		{"a copy in a cache has an old Date, and an Age that is not exact", responses{aged(dated(fresh, httpDate(begun.Add(-time.Minute))), "60")}, 1 * ms, inconclusive},
 		{"a copy in a cache has an old date", responses{aged(dated(fresh, httpDate(begun.Add(-time.Minute))), "60")}, -time.Minute, inconclusive},
+		{"a proxy has passed the response on", responses{aged(fresh, "0")}, 1 * ms, since},
+		{"a proxy has passed the response on, and the date is earlier", responses{aged(fresh, "0")}, -501 * ms, inconclusive},
 		{"an Age that is no number", responses{aged(asked(3*time.Second, 2*ms, 0), "old")}, 2900 * ms, inconclusive},
 		{"two Ages", responses{aged(fresh, "0", "60")}, 1 * ms, inconclusive},
 		{"an endless Age", responses{aged(fresh, "99999999999")}, 1 * ms, inconclusive},
