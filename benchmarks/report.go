@@ -99,14 +99,7 @@ func (r *results) markdown() string {
 	say("## What a caller is told")
 	show(verdictsChart)
 	show(deadChart)
-	b.WriteString(table(r.all, []string{"wrong", "given up", "of these, applied in silence", "requests per call", "dead server: requests per call", "one 503 in five: calls lost"}, func(i int) []string {
-		f := r.failures[i]
-		v := f.verdicts
-		return []string{
-			share(v.wrong, v.calls), share(v.givenUp, v.calls), strconv.Itoa(v.silent), perCalls(v.requests, v.calls),
-			ratio(f.dead), fmt.Sprintf("%s of %s", thousands(f.lost), thousands(f.lostCalls)),
-		}
-	}))
+	b.WriteString(failuresTable(r.all, r.failures))
 	say("The first four columns are %d calls, one for every sequence of one or two faults, on a user who is deleted. The call "+
 		"could succeed in each. *Wrong* is a success told of what was not applied, or a definite refusal (a 4xx) of what was. "+
 		"*Given up* is any other error: a lost response, a 5xx, a response that can't be decoded. *Applied in silence* counts those "+
@@ -131,21 +124,13 @@ func (r *results) markdown() string {
 
 	say("## Rate limits")
 	show(limitsChart)
-	head := make([]string, 0, 3*len(limiteds))
-	for _, l := range limiteds {
-		head = append(head, fmt.Sprintf("%s: lost of %s", l.name, thousands(l.calls)), "requests per call", "× best time")
-	}
-	b.WriteString(table(r.all, head, func(i int) (cells []string) {
-		for n, l := range limiteds {
-			o := r.failures[i].limited[n]
-			cells = append(cells, thousands(o.lost), perCalls(o.requests, l.calls), ratio(o.time.Seconds()/l.best.Seconds()))
-		}
-		return cells
-	}))
+	b.WriteString(limitsTable(r.all, r.failures))
 	say("%s In fake time; a response takes %v. The bucket takes 20 requests at once; the minutes are the clock's. The server responds to the rest with 429, "+
 		"with a `Retry-After` of 1 s, or of what is left of the minute. "+
 		"The best time is the least in which all can succeed: who loses calls may be faster. godo and gitlab client-go take a limiter of one's own for a rate that is known; there is none here.",
 		limitedCalls(), latency)
+
+	r.sayManagers(&b)
 
 	say("## What a call costs")
 	show(timeChart)
@@ -166,25 +151,68 @@ func (r *results) markdown() string {
 	say("The list comes from memory, and all decode it into users; those by hand and the other SDKs with the same type.")
 
 	say("## What it does unasked")
-	names := make([]string, len(callers))
-	for i, c := range callers {
-		names[i] = c.name
-	}
-	b.WriteString(row("", names) + rule(len(callers)+1))
-	for n, h := range habits {
-		cells := make([]string, len(callers))
-		for i := range callers {
-			cells[i] = emphasis(i, yesNo(r.habits[n][i]))
-		}
-		b.WriteString(row(h.question, cells))
-	}
-	b.WriteString("\n")
+	b.WriteString(questions(callers, r.habits))
 	say("The redirects are a 302 and a 307. net/http and go-retryablehttp know no token: there, `%%+v` is of the struct with a token in it that one writes around them.")
 
 	say("## Repeat it")
 	b.WriteString("```sh\ncd benchmarks\ngo run .                                                    # all of this page; -test.v tells how far it is\n" +
 		"go test -bench . -count 10 | go tool benchstat -col /sdk -  # time and allocations alone\n```\n")
 	return b.String()
+}
+
+func failuresTable(rows []caller, all []failures) string {
+	return table(rows, []string{"wrong", "given up", "of these, applied in silence", "requests per call", "dead server: requests per call", "one 503 in five: calls lost"}, func(i int) []string {
+		f := all[i]
+		v := f.verdicts
+		cells := []string{none, none, none, none}
+		if v.calls > 0 {
+			cells = []string{share(v.wrong, v.calls), share(v.givenUp, v.calls), strconv.Itoa(v.silent), perCalls(v.requests, v.calls)}
+		}
+		return append(cells, ratio(f.dead), fmt.Sprintf("%s of %s", thousands(f.lost), thousands(f.lostCalls)))
+	})
+}
+
+func limitsTable(rows []caller, all []failures) string {
+	head := make([]string, 0, 3*len(limiteds))
+	for _, l := range limiteds {
+		head = append(head, fmt.Sprintf("%s: lost of %s", l.name, thousands(l.calls)), "requests per call", "× best time")
+	}
+	return table(rows, head, func(i int) (cells []string) {
+		for n, l := range limiteds {
+			o := all[i].limited[n]
+			if o.requests == 0 {
+				cells = append(cells, none, none, none)
+				continue
+			}
+			cells = append(cells, thousands(o.lost), perCalls(o.requests, l.calls), ratio(o.time.Seconds()/l.best.Seconds()))
+		}
+		return cells
+	})
+}
+
+// none is what was not measured.
+const none = "–"
+
+// questions is a table with a row for each of the habits.
+func questions(columns []caller, answers [][]bool) string {
+	var b strings.Builder
+	names := make([]string, 0, len(columns))
+	for _, c := range columns {
+		if !c.spins {
+			names = append(names, c.name)
+		}
+	}
+	b.WriteString(row("", names) + rule(len(names)+1))
+	for n, h := range habits {
+		cells := make([]string, 0, len(names))
+		for i, c := range columns {
+			if !c.spins {
+				cells = append(cells, emphasis(c, yesNo(answers[n][i])))
+			}
+		}
+		b.WriteString(row(h.question, cells))
+	}
+	return b.String() + "\n"
 }
 
 // table is a table with a row for each of the callers, this SDK in its place.
@@ -194,9 +222,9 @@ func table(rows []caller, head []string, cells func(i int) []string) string {
 	for i, c := range rows {
 		line := cells(i)
 		for n := range line {
-			line[n] = emphasis(i, line[n])
+			line[n] = emphasis(c, line[n])
 		}
-		b.WriteString(row(emphasis(i, c.name), line))
+		b.WriteString(row(emphasis(c, c.name), line))
 	}
 	return b.String() + "\n"
 }
@@ -208,8 +236,8 @@ func row(first string, cells []string) string {
 func rule(columns int) string { return "|" + strings.Repeat(" --- |", columns) + "\n" }
 
 // emphasis makes what is said of this SDK bold.
-func emphasis(i int, text string) string {
-	if i == ours {
+func emphasis(c caller, text string) string {
+	if c.module == callers[ours].module {
 		return "**" + text + "**"
 	}
 	return text
@@ -271,9 +299,13 @@ func (c *caller) version() string {
 	case callers[ours].module:
 		return "v" + flashback.Version
 	}
+	return moduleVersion(c.module)
+}
+
+func moduleVersion(path string) string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, dep := range info.Deps {
-			if dep.Path == c.module {
+			if dep.Path == path {
 				return dep.Version
 			}
 		}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// sayManagers writes what came of the SDKs of other platforms.
+func (r *results) sayManagers(b *strings.Builder) {
+	say := func(format string, args ...any) { fmt.Fprintf(b, format+"\n\n", args...) }
+
+	say("## Beside SDKs that manage users")
+	say("These SDKs can't call this platform, and this one not theirs: each makes the call of its own platform that makes a user active, " +
+		"against a server that speaks as much of that platform's protocol as the call needs. What the server knows, and the faults, are the same.")
+	b.WriteString(table(managers, []string{"version", "call", "response for a user who is active", "source"}, func(i int) []string {
+		c := managers[i]
+		if c.api == nil {
+			return []string{c.version(), "`Users.Activate`", "400 \"User is not deleted\"", "this API's documentation"}
+		}
+		return []string{c.version(), c.api.call, c.api.again, c.api.source}
+	}))
+	say("Where a repeat is harmless, an SDK that retries can't be wrong, and needs no read-back: that is the API's merit. "+
+		"No platform was asked: what is not documented is not known. "+
+		"The opt-in `AWS_NEW_RETRIES_2026` is no row: release v1.48.0 of aws-sdk-go-v2, which is measured here (%s), made what it switched on the default and took it away.", moduleVersion("github.com/aws/aws-sdk-go-v2"))
+	b.WriteString(failuresTable(managers, r.managers))
+	say("As in the first table, with %d calls: without the two endings with an empty 200, which is what Cognito responds to a success. "+
+		"Each call of these has a client of its own, since 35 failures in a row use up the tokens that AWS's SDK has for retries; "+
+		"the dead server and the one 503 in five have one client for all calls. A 500 and a 429 are the platform's own; Cognito's 429 is a 400 with the code `TooManyRequestsException`. "+
+		"AWS's adaptive mode waits for no time at all now and then, which never ends in fake time: so its last two columns, and its limits below, are in real time, and what takes minutes is left out.", r.managers[0].verdicts.calls)
+	b.WriteString(limitsTable(managers, r.managers))
+	say("The limits are those above. Each server says in its platform's own way how long to wait: Okta's in `X-Rate-Limit-Reset`, Auth0's in that (`X-RateLimit-Reset`) and in `Retry-After`, WorkOS's in `Retry-After`, Cognito's not at all.")
+	b.WriteString(questions(managers, r.managersHabits))
+	say("AWS's SDK signs each request: there, the token is the secret key, which it never sends. What a call costs is not compared: the calls are not the same.")
+	say("%s", betterManagers)
+}
+
+// betterManagers is what these do better than this SDK, and why. It is written by
+// hand: look at it again when the numbers change.
+const betterManagers = `Where they do better than this SDK:
+`
