@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"strconv"
@@ -49,8 +48,11 @@ var cognito = &api{
 		if r.Header.Get("X-Amz-Target") != "AWSCognitoIdentityProviderService.AdminEnableUser" {
 			return ""
 		}
-		var input struct{ Username, UserPoolId string } //nolint:revive // UserPoolId is how Cognito writes it.
-		if err := json.NewDecoder(r.Body).Decode(&input); err != nil || input.UserPoolId != poolID {
+		var input struct {
+			Username string
+			PoolID   string `json:"UserPoolId"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&input); err != nil || input.PoolID != poolID {
 			return ""
 		}
 		return input.Username
@@ -169,7 +171,7 @@ func (d *directory) serve(backend *flashbacktest.Backend) http.Handler {
 func (d *directory) activate(w http.ResponseWriter, r *http.Request) {
 	id := d.api.id(r)
 	if id == "" {
-		http.Error(w, fmt.Sprintf("this is not the call %s", d.api.call), http.StatusNotImplemented)
+		http.Error(w, "this is not the call "+d.api.call, http.StatusNotImplemented)
 		return
 	}
 	d.mu.Lock()

@@ -31,10 +31,23 @@ func (r *results) sayManagers(b *strings.Builder) {
 	say("The limits are those above. Each server says in its platform's own way how long to wait: Okta's in `X-Rate-Limit-Reset`, Auth0's in that (`X-RateLimit-Reset`) and in `Retry-After`, WorkOS's in `Retry-After`, Cognito's not at all.")
 	b.WriteString(questions(managers, r.managersHabits))
 	say("AWS's SDK signs each request: there, the token is the secret key, which it never sends. What a call costs is not compared: the calls are not the same.")
-	say("%s", betterManagers)
+	say("Where they do better than this SDK:")
+	b.WriteString(better(managers, 0, failureMeasures(r.managers, 0)))
+	say("And AWS's signatures are better than a bearer token, which whoever reads a request can use: Flashback's API takes no others.")
 }
 
-// betterManagers is what these do better than this SDK, and why. It is written by
-// hand: look at it again when the numbers change.
-const betterManagers = `Where they do better than this SDK:
-`
+// summarizeManagers is the short form, for the page of the comparison.
+func (r *results) summarizeManagers(b *strings.Builder) {
+	head := []string{"a repeat of the call", "wrong", "given up", "dead server: requests per call", "one 503 in five: lost", limiteds[0].label() + ": lost"}
+	b.WriteString(table(managers, head, func(i int) []string {
+		f, repeat, wrong, givenUp := r.managers[i], "harmless", none, none
+		if api := managers[i].api; api == nil || api.refusal != nil {
+			repeat = "refused"
+		}
+		if v := f.verdicts; v.calls > 0 {
+			wrong, givenUp = percent(v.wrong, v.calls), percent(v.givenUp, v.calls)
+		}
+		return []string{repeat, wrong, givenUp, ratio(f.dead), percent(f.lost, f.lostCalls), percent(f.limited[0].lost, limiteds[0].calls)}
+	}))
+	b.WriteString("Each makes the call of its own platform that makes a user active. Where the API makes a repeat harmless, a retry makes nobody wrong.\n\n")
+}

@@ -99,7 +99,7 @@ type pipe struct {
 }
 
 // SetLinger is what a server calls to have Close reset the connection.
-func (p pipe) SetLinger(int) error {
+func (p pipe) SetLinger(int) error { //nolint:unparam // As *net.TCPConn has it.
 	p.reset.Store(true)
 	return nil
 }

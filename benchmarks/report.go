@@ -72,6 +72,7 @@ func (r *results) summary() string {
 		}
 	}))
 	fmt.Fprintf(&b, "%s on %s, %s. Times are in times those by hand.\n\n", runtime.Version(), processor(), time.Now().UTC().Format(time.DateOnly))
+	r.summarizeManagers(&b)
 	for _, c := range r.charts() {
 		fmt.Fprintf(&b, "![%s](../benchmarks/%s)\n\n", c.title, c.file)
 	}
@@ -154,6 +155,12 @@ func (r *results) markdown() string {
 	b.WriteString(questions(callers, r.habits))
 	say("The redirects are a 302 and a 307. net/http and go-retryablehttp know no token: there, `%%+v` is of the struct with a token in it that one writes around them.")
 
+	say("## Where others do better")
+	say("All columns of the tables above, but for nginx's, in which another one has a better number than this SDK; those of SDKs that manage users stand with their tables. " +
+		"Requests and times under a limit are compared with those who lose no more calls: who gives up is done early.")
+	b.WriteString(better(r.all, ours, failureMeasures(r.failures, ours)))
+	b.WriteString(better(callers, ours, r.costMeasures()))
+
 	say("## Repeat it")
 	b.WriteString("```sh\ncd benchmarks\ngo run .                                                    # all of this page; -test.v tells how far it is\n" +
 		"go test -bench . -count 10 | go tool benchstat -col /sdk -  # time and allocations alone\n```\n")
@@ -164,11 +171,11 @@ func failuresTable(rows []caller, all []failures) string {
 	return table(rows, []string{"wrong", "given up", "of these, applied in silence", "requests per call", "dead server: requests per call", "one 503 in five: calls lost"}, func(i int) []string {
 		f := all[i]
 		v := f.verdicts
-		cells := []string{none, none, none, none}
-		if v.calls > 0 {
-			cells = []string{share(v.wrong, v.calls), share(v.givenUp, v.calls), strconv.Itoa(v.silent), perCalls(v.requests, v.calls)}
+		dead, lost := ratio(f.dead), fmt.Sprintf("%s of %s", thousands(f.lost), thousands(f.lostCalls))
+		if v.calls == 0 {
+			return []string{none, none, none, none, dead, lost}
 		}
-		return append(cells, ratio(f.dead), fmt.Sprintf("%s of %s", thousands(f.lost), thousands(f.lostCalls)))
+		return []string{share(v.wrong, v.calls), share(v.givenUp, v.calls), strconv.Itoa(v.silent), perCalls(v.requests, v.calls), dead, lost}
 	})
 }
 
