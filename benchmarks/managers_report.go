@@ -19,9 +19,9 @@ func (r *results) sayManagers(b *strings.Builder) {
 		}
 		return []string{c.version(), c.api.call, c.api.again, c.api.source}
 	}))
-	say("Where a repeat is harmless, an SDK that retries can't be wrong, and needs no read-back: that is the API's merit. "+
-		"No platform was asked: what is not documented is not known. "+
-		"The opt-in `AWS_NEW_RETRIES_2026` is no row: release v1.48.0 of aws-sdk-go-v2, which is measured here (%s), made what it switched on the default and took it away.", moduleVersion("github.com/aws/aws-sdk-go-v2"))
+	say("Where a repeat is harmless, a retry makes nobody wrong, and no read-back is needed: that is the merit of the API. "+
+		"The real platforms were not called; what they don't document is not played. "+
+		"The opt-in `AWS_NEW_RETRIES_2026` is no row: v1.48.0 of aws-sdk-go-v2 made what it switched on the default, and took it away. This is %s.", moduleVersion("github.com/aws/aws-sdk-go-v2"))
 	b.WriteString(failuresTable(managers, r.managers))
 	say("As in the first table, with %d calls: without the two endings with an empty 200, which is what Cognito responds to a success. "+
 		"Each call of these has a client of its own, since 35 failures in a row use up the tokens that AWS's SDK has for retries; "+

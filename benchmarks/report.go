@@ -106,7 +106,8 @@ func (r *results) markdown() string {
 		"*Given up* is any other error: a lost response, a 5xx, a response that can't be decoded. *Applied in silence* counts those "+
 		"among them that were applied, where the error does not say that they may have been. The caller's deadline is %v, in fake time.",
 		r.failures[hand].verdicts.calls, patience)
-	say("The faults: %s. A dead server responds to every request with 503.", endingNames())
+	say("The faults: %s. A dead server responds to every request with 503. Less than one request per call: while all requests of an operation fail, "+
+		"calls of flashback-go wait, for 30 s at most, and fail without a request of their own, but for those that ask whether the server is back.", endingNames())
 
 	say("## Behind nginx at its defaults")
 	if r.noNginx != nil {
@@ -262,8 +263,11 @@ func share(n, of int) string { return fmt.Sprintf("%d\u00a0(%s)", n, percent(n, 
 
 func percent(n, of int) string {
 	p := 100 * float64(n) / float64(of)
-	if n > 0 && p < 1 {
-		return fmt.Sprintf("%.1f\u00a0%%", p) // which is not nothing
+	switch {
+	case n > 0 && p < 0.05:
+		return "<\u00a00.1\u00a0%" // which is not nothing
+	case n > 0 && p < 1:
+		return fmt.Sprintf("%.1f\u00a0%%", p)
 	}
 	return fmt.Sprintf("%.0f\u00a0%%", p)
 }
