@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -30,9 +32,57 @@ type caller struct {
 	module string // "" for the standard library
 	open   opener
 	tuned  opener // with the best documented settings for these faults; nil if it is not tuned
+	api    *api   // of its platform; nil for this one's
+	runsOn bool   // a client starts a goroutine that never ends, for which fake time would wait
+	spins  bool   // a client may wait for no time at all, again and again, which is for ever in fake time
 }
 
 type opener func(base, token string, rt http.RoundTripper) (*session, error)
+
+// success is the response to the call, from memory.
+func (c *caller) success(req *http.Request) *http.Response {
+	if c.api != nil {
+		return c.api.success.to(req)
+	}
+	return success(req)
+}
+
+// limited is the response to a call too many, from memory.
+func (c *caller) limited(req *http.Request, after time.Duration) *http.Response {
+	if c.api != nil {
+		return c.api.limited(after).to(req)
+	}
+	return tooMany(req, after)
+}
+
+// fakeTime calls f in fake time, with what opens a client of anyHost; where a client
+// can't do with it, in real time.
+func (c *caller) fakeTime(t *testing.T, f func(open opener) error) (failed error) {
+	t.Helper()
+	if c.spins {
+		return f(c.open)
+	}
+	open := c.open
+	if c.runsOn {
+		late := new(lateTransport)
+		s, err := c.open(anyHost, token, late)
+		if err != nil {
+			return err
+		}
+		open = func(_, _ string, rt http.RoundTripper) (*session, error) {
+			late.RoundTripper = rt
+			return s, nil
+		}
+	}
+	synctest.Test(t, func(*testing.T) { failed = f(open) })
+	return failed
+}
+
+// anyHost is where the server is in fake time, and whatever else is asked for.
+const anyHost = "https://api.example.com"
+
+// lateTransport is a transport that is there later than its client.
+type lateTransport struct{ http.RoundTripper }
 
 // session is a caller's client of one server.
 type session struct {

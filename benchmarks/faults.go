@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,6 +46,10 @@ var endings = []ending{
 	{name: "applied, then an empty 200", fault: flashbacktest.ApplyThenRespond(200, "")},
 }
 
+// withoutEmpty are the endings without an empty 200, which is what some platforms
+// respond where all went well.
+var withoutEmpty = endings[:len(endings)-2]
+
 // patience is the caller's own deadline for a call: some of the callers wait for a
 // stalled response for ever.
 const patience = 5 * time.Minute
@@ -70,6 +72,8 @@ type verdicts struct {
 // theatre is the network and the backend of one call after another.
 type theatre struct {
 	backend *flashbacktest.Backend
+	add     func(id string) // a user who is not active
+	active  func(id string) bool
 
 	mu       sync.Mutex
 	schedule []ending
@@ -91,42 +95,81 @@ func (h *theatre) attempted() {
 	h.attempts++
 }
 
-// measureVerdicts plays every schedule of one and two endings, in fake time.
-func measureVerdicts(t *testing.T, c caller) (v verdicts, failed error) {
+// newTheatre returns a theatre and the server in it.
+func newTheatre(a *api) (*theatre, http.Handler) {
+	h := &theatre{backend: flashbacktest.NewBackend()}
+	if a == nil {
+		h.add = h.backend.AddDeletedUser
+		h.active = func(id string) bool {
+			user, _ := h.backend.User(id)
+			return !user.Deleted()
+		}
+		return h, withoutPrefix(h.backend)
+	}
+	users := &directory{api: a, active: map[string]bool{}}
+	h.add, h.active = func(string) {}, users.isActive
+	return h, users.serve(h.backend)
+}
+
+// measureVerdicts plays every schedule of one and two endings, in fake time. The
+// calls on another platform have a client each: AWS's has 500 tokens for all its
+// retries, of which 35 failures in a row leave none.
+func measureVerdicts(t *testing.T, c caller, endings []ending) (v verdicts, failed error) {
 	t.Helper()
-	synctest.Test(t, func(*testing.T) {
-		h := &theatre{backend: flashbacktest.NewBackend()}
+	failed = c.fakeTime(t, func(open opener) error {
+		h, handler := newTheatre(c.api)
 		h.backend.Decide(func(*http.Request) flashbacktest.Fault {
 			defer h.attempted()
-			return h.next().fault
+			fault := h.next().fault
+			if c.api != nil {
+				fault = c.api.fault(fault)
+			}
+			fault.Delay = latency // no response is there before its request has been written
+			return fault
 		})
 		network := make(pipes)
-		server := &http.Server{Handler: withoutPrefix(h.backend)} //nolint:gosec // No slow client can reach it.
-		go func() { _ = server.Serve(network) }()                 // it ends with Close
+		server := &http.Server{Handler: handler}  //nolint:gosec // No slow client can reach it.
+		go func() { _ = server.Serve(network) }() // it ends with Close
 		defer func() { _ = server.Close() }()
-		transport := &http.Transport{
-			DisableKeepAlives: true, // every attempt dials
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				if h.next().refused {
-					h.attempted()
-					return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
-				}
-				return network.dial(ctx)
-			},
-		}
-		s, err := c.open("http://127.0.0.1", h.backend.Token(), transport)
-		if err != nil {
-			failed = err
-			return
-		}
-		for _, first := range endings {
-			h.play(s, &v, first)
-			for _, second := range endings {
-				h.play(s, &v, first, second)
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+			if h.next().refused {
+				h.attempted()
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 			}
+			return network.dial(ctx)
 		}
+		// Every attempt dials.
+		transport := &http.Transport{DisableKeepAlives: true, DialContext: dial, DialTLSContext: dial}
+		bearer := token
+		if c.api == nil {
+			bearer = h.backend.Token()
+		}
+		s, err := open(anyHost, bearer, transport)
+		if err != nil {
+			return err
+		}
+		for _, schedule := range schedules(endings) {
+			if c.api != nil {
+				if s, err = open(anyHost, bearer, transport); err != nil {
+					return err
+				}
+			}
+			h.play(s, &v, schedule)
+		}
+		return nil
 	})
 	return v, failed
+}
+
+// schedules are all sequences of one and two endings.
+func schedules(endings []ending) (all [][]ending) {
+	for _, first := range endings {
+		all = append(all, []ending{first})
+		for _, second := range endings {
+			all = append(all, []ending{first, second})
+		}
+	}
+	return all
 }
 
 // withoutPrefix takes off the path prefix that the GitLab client always sends.
@@ -141,17 +184,16 @@ func withoutPrefix(next http.Handler) http.Handler {
 	})
 }
 
-func (h *theatre) play(s *session, v *verdicts, schedule ...ending) {
+func (h *theatre) play(s *session, v *verdicts, schedule []ending) {
 	id := fmt.Sprintf("user-%d", v.calls)
-	h.backend.AddDeletedUser(id)
+	h.add(id)
 	h.schedule, h.attempts = schedule, 0
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err := s.activate(ctx, id)
 	cancel()
 	synctest.Wait() // the backend may still be at it
-	user, _ := h.backend.User(id)
-	acted := !user.Deleted()
+	acted := h.active(id)
 	unsaid := acted && !errors.Is(err, flashback.ErrOutcomeUnknown)
 	// An attempt after the schedule gets the response of the backend itself, a 400 if
 	// an earlier one took effect.
@@ -180,26 +222,22 @@ type outcome struct {
 // before the first refusal is there.
 const latency = 20 * time.Millisecond
 
-// measureCalls makes calls by workers, in fake time. What refuse returns is the
-// response to a request, unless it is nil.
+// measureCalls makes calls by workers, in fake time unless the caller can't.
 func measureCalls(t *testing.T, c caller, workers, calls int, refuse refuse) (o outcome, failed error) {
 	t.Helper()
-	synctest.Test(t, func(*testing.T) {
+	failed = c.fakeTime(t, func(open opener) error {
 		var mu sync.Mutex
-		s, err := c.open("https://api.example.com", token, memory(func(req *http.Request) *http.Response {
+		s, err := open(anyHost, token, memory(func(req *http.Request) *http.Response {
 			mu.Lock()
 			o.requests++
-			resp := refuse(o.requests, req)
+			refused := refuse(o.requests)
 			mu.Unlock()
-			if resp == nil {
-				resp = success(req)
-			}
+			resp := refused.by(&c, req)
 			<-time.After(latency)
 			return resp
 		}))
 		if err != nil {
-			failed = err
-			return
+			return err
 		}
 		begun := time.Now()
 		_ = each(workers, calls, func(int) error {
@@ -212,20 +250,33 @@ func measureCalls(t *testing.T, c caller, workers, calls int, refuse refuse) (o 
 			return err
 		})
 		o.time = time.Since(begun)
+		return nil
 	})
 	return o, failed
 }
 
-type refuse = func(request int, req *http.Request) *http.Response
+// refuse tells how a request is refused.
+type refuse = func(request int) refusal
+
+// refusal is why a request is refused. The zero refusal is none.
+type refusal struct {
+	down    bool          // with a 503
+	tooMany time.Duration // until when it is one too many
+}
+
+func (r refusal) by(c *caller, req *http.Request) *http.Response {
+	switch {
+	case r.down:
+		return respond(req, http.StatusServiceUnavailable, "")
+	case r.tooMany > 0:
+		return c.limited(req, r.tooMany)
+	}
+	return c.success(req)
+}
 
 // isDown is a server that responds with 503, to some or to all.
 func isDown(fails func(request int) bool) refuse {
-	return func(request int, req *http.Request) *http.Response {
-		if !fails(request) {
-			return nil
-		}
-		return respond(req, http.StatusServiceUnavailable, "")
-	}
+	return func(request int) refusal { return refusal{down: fails(request)} }
 }
 
 // limited is a server with a rate limit, and the calls that are made to it.
@@ -245,15 +296,15 @@ var limiteds = []limited{
 // bucket takes so many requests a second, and some at once; the rest get 429.
 func bucket(rate, burst float64) refuse {
 	left, last := burst, time.Time{}
-	return func(_ int, req *http.Request) *http.Response {
+	return func(int) refusal {
 		now := time.Now()
 		left = min(burst, left+now.Sub(last).Seconds()*rate)
 		last = now
 		if left >= 1 {
 			left--
-			return nil
+			return refusal{}
 		}
-		return tooMany(req, time.Second)
+		return refusal{tooMany: time.Second}
 	}
 }
 
@@ -261,22 +312,16 @@ func bucket(rate, burst float64) refuse {
 func window(size int, period time.Duration) refuse {
 	var begun time.Time
 	taken := 0
-	return func(_ int, req *http.Request) *http.Response {
+	return func(int) refusal {
 		now := time.Now()
 		if start := now.Truncate(period); !start.Equal(begun) {
 			begun, taken = start, 0
 		}
 		if taken++; taken <= size {
-			return nil
+			return refusal{}
 		}
-		return tooMany(req, begun.Add(period).Sub(now))
+		return refusal{tooMany: begun.Add(period).Sub(now)}
 	}
-}
-
-func tooMany(req *http.Request, after time.Duration) *http.Response {
-	resp := respond(req, http.StatusTooManyRequests, "")
-	resp.Header.Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
-	return resp
 }
 
 // oneInFive is the same fifth of the requests for everyone.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -31,25 +31,29 @@ var habits = []habit{
 
 func sleepsAnHour(t *testing.T, c caller) (sleeps bool, failed error) {
 	t.Helper()
-	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
-		synctest.Test(t, func(*testing.T) {
+	limited := func(req *http.Request) *http.Response { return c.limited(req, time.Hour) }
+	unavailable := func(req *http.Request) *http.Response {
+		resp := respond(req, http.StatusServiceUnavailable, "")
+		resp.Header.Set("Retry-After", "3600")
+		return resp
+	}
+	for _, first := range []memory{limited, unavailable} {
+		failed = errors.Join(failed, c.fakeTime(t, func(open opener) error {
 			requests := 0
-			s, err := c.open("https://api.example.com", token, memory(func(req *http.Request) *http.Response {
+			s, err := open(anyHost, token, memory(func(req *http.Request) *http.Response {
 				if requests++; requests > 1 {
-					return success(req)
+					return c.success(req)
 				}
-				resp := respond(req, status, "")
-				resp.Header.Set("Retry-After", "3600")
-				return resp
+				return first(req)
 			}))
 			if err != nil {
-				failed = err
-				return
+				return err
 			}
 			start := time.Now()
 			_ = s.activate(context.Background(), "user-1") // how long it takes is the question
 			sleeps = sleeps || time.Since(start) >= time.Hour
-		})
+			return nil
+		}))
 	}
 	return sleeps, failed
 }
@@ -58,10 +62,10 @@ func sendsTokenTo(target string) func(*testing.T, caller) (bool, error) {
 	return func(_ *testing.T, c caller) (bool, error) {
 		sent := false
 		for _, status := range []int{http.StatusFound, http.StatusTemporaryRedirect} {
-			s, err := c.open("https://api.example.com", token, memory(func(req *http.Request) *http.Response {
+			s, err := c.open(anyHost, token, memory(func(req *http.Request) *http.Response {
 				if strings.HasPrefix(req.URL.String(), target) {
 					sent = sent || strings.Contains(req.Header.Get("Authorization"), token)
-					return success(req)
+					return c.success(req)
 				}
 				resp := respond(req, status, "")
 				resp.Header.Set("Location", target)
@@ -128,7 +132,7 @@ func heap() uint64 {
 }
 
 func showsToken(_ *testing.T, c caller) (bool, error) {
-	s, err := c.open("https://api.example.com", token, memory(success))
+	s, err := c.open(anyHost, token, memory(c.success))
 	if err != nil {
 		return false, err
 	}

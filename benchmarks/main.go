@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 )
 
 var (
@@ -52,6 +53,9 @@ type results struct {
 	nginx    [][2]verdicts // of POSTs and of DELETEs, in the order of all
 	noNginx  error
 	habits   [][]bool // by question
+
+	managers       []failures // in the order of managers
+	managersHabits [][]bool   // by question
 }
 
 // cost is what calls cost where nothing fails.
@@ -83,15 +87,18 @@ func measure(t *testing.T, brief bool) (*results, error) {
 	}
 	for _, c := range r.all {
 		t.Log("failures: ", c.name)
-		f, err := measureFailures(t, c, brief)
+		f, err := measureFailures(t, c, endings, brief)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
 		r.failures = append(r.failures, f)
 	}
+	if err := r.measureManagers(t); err != nil {
+		return nil, err
+	}
 	for _, h := range habits {
 		t.Log(h.question)
-		row, err := ofEach(func(c caller) (bool, error) { return h.ask(t, c) })
+		row, err := ofEach(callers, func(c caller) (bool, error) { return h.ask(t, c) })
 		if err != nil {
 			return nil, err
 		}
@@ -117,6 +124,31 @@ func measure(t *testing.T, brief bool) (*results, error) {
 	return r, err
 }
 
+func (r *results) measureManagers(t *testing.T) (err error) {
+	t.Helper()
+	r.managers, err = ofEach(managers, func(c caller) (failures, error) {
+		t.Log("failures: ", c.name)
+		return measureFailures(t, c, withoutEmpty, r.quick)
+	})
+	if err != nil {
+		return err
+	}
+	for _, h := range habits {
+		t.Log(h.question)
+		row, err := ofEach(managers, func(c caller) (bool, error) {
+			if c.spins {
+				return false, nil // the report leaves it out
+			}
+			return h.ask(t, c)
+		})
+		if err != nil {
+			return err
+		}
+		r.managersHabits = append(r.managersHabits, row)
+	}
+	return nil
+}
+
 func (r *results) measureCost() (err error) {
 	r.cost.users, r.cost.crowdCalls = 100_000, 10_000
 	memoryCalls, loopbackCalls, listRounds := 2_000, 500, 21
@@ -135,14 +167,16 @@ func (r *results) measureCost() (err error) {
 	if r.cost.list, err = measureLists(r.cost.users, listRounds); err != nil {
 		return err
 	}
-	r.cost.crowd, err = ofEach(func(c caller) (crowd, error) { return measureCrowd(c, r.cost.crowdCalls) })
+	r.cost.crowd, err = ofEach(callers, func(c caller) (crowd, error) { return measureCrowd(c, r.cost.crowdCalls) })
 	return err
 }
 
-func measureFailures(t *testing.T, c caller, brief bool) (f failures, err error) {
+func measureFailures(t *testing.T, c caller, endings []ending, brief bool) (f failures, err error) {
 	t.Helper()
-	if f.verdicts, err = measureVerdicts(t, c); err != nil {
-		return f, err
+	if !c.spins { // some of the faults last as long as the caller's patience
+		if f.verdicts, err = measureVerdicts(t, c, endings); err != nil {
+			return f, err
+		}
 	}
 	const deadCalls = 5_000
 	dead, err := measureCalls(t, c, 32, deadCalls, isDown(func(int) bool { return true }))
@@ -160,6 +194,10 @@ func measureFailures(t *testing.T, c caller, brief bool) (f failures, err error)
 	}
 	f.lost = some.lost
 	for _, l := range limiteds {
+		if c.spins && l.best > time.Minute {
+			f.limited = append(f.limited, outcome{})
+			continue
+		}
 		came, err := measureCalls(t, c, l.workers, l.calls, l.limit())
 		if err != nil {
 			return f, err
@@ -170,7 +208,7 @@ func measureFailures(t *testing.T, c caller, brief bool) (f failures, err error)
 }
 
 // ofEach measures one caller after the other.
-func ofEach[T any](measure func(caller) (T, error)) (all []T, failed error) {
+func ofEach[T any](callers []caller, measure func(caller) (T, error)) (all []T, failed error) {
 	for _, c := range callers {
 		one, err := measure(c)
 		if err != nil {

@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
+	"time"
 )
 
 const (
@@ -19,6 +23,14 @@ const (
 type memory func(*http.Request) *http.Response
 
 func (m memory) RoundTrip(req *http.Request) (*http.Response, error) { return m(req), nil }
+
+func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
+
+func tooMany(req *http.Request, after time.Duration) *http.Response {
+	resp := respond(req, http.StatusTooManyRequests, "")
+	resp.Header.Set("Retry-After", seconds(after))
+	return resp
+}
 
 func respond(req *http.Request, status int, body string) *http.Response {
 	return &http.Response{
@@ -70,10 +82,32 @@ func (pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 func (p pipes) dial(ctx context.Context) (net.Conn, error) {
 	client, server := net.Pipe()
+	reset := new(atomic.Bool)
 	select {
-	case p <- server:
-		return client, nil
+	case p <- pipe{server, reset}:
+		return pipe{client, reset}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// pipe is an end of a connection that can be reset.
+type pipe struct {
+	net.Conn
+
+	reset *atomic.Bool
+}
+
+// SetLinger is what a server calls to have Close reset the connection.
+func (p pipe) SetLinger(int) error { //nolint:unparam // As *net.TCPConn has it.
+	p.reset.Store(true)
+	return nil
+}
+
+func (p pipe) Read(b []byte) (int, error) {
+	n, err := p.Conn.Read(b)
+	if err != nil && p.reset.Load() {
+		err = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	}
+	return n, err
 }

@@ -72,6 +72,7 @@ func (r *results) summary() string {
 		}
 	}))
 	fmt.Fprintf(&b, "%s on %s, %s. Times are in times those by hand.\n\n", runtime.Version(), processor(), time.Now().UTC().Format(time.DateOnly))
+	r.summarizeManagers(&b)
 	for _, c := range r.charts() {
 		fmt.Fprintf(&b, "![%s](../benchmarks/%s)\n\n", c.title, c.file)
 	}
@@ -99,20 +100,14 @@ func (r *results) markdown() string {
 	say("## What a caller is told")
 	show(verdictsChart)
 	show(deadChart)
-	b.WriteString(table(r.all, []string{"wrong", "given up", "of these, applied in silence", "requests per call", "dead server: requests per call", "one 503 in five: calls lost"}, func(i int) []string {
-		f := r.failures[i]
-		v := f.verdicts
-		return []string{
-			share(v.wrong, v.calls), share(v.givenUp, v.calls), strconv.Itoa(v.silent), perCalls(v.requests, v.calls),
-			ratio(f.dead), fmt.Sprintf("%s of %s", thousands(f.lost), thousands(f.lostCalls)),
-		}
-	}))
+	b.WriteString(failuresTable(r.all, r.failures))
 	say("The first four columns are %d calls, one for every sequence of one or two faults, on a user who is deleted. The call "+
 		"could succeed in each. *Wrong* is a success told of what was not applied, or a definite refusal (a 4xx) of what was. "+
 		"*Given up* is any other error: a lost response, a 5xx, a response that can't be decoded. *Applied in silence* counts those "+
 		"among them that were applied, where the error does not say that they may have been. The caller's deadline is %v, in fake time.",
 		r.failures[hand].verdicts.calls, patience)
-	say("The faults: %s. A dead server responds to every request with 503.", endingNames())
+	say("The faults: %s. A dead server responds to every request with 503. Less than one request per call: while all requests of an operation fail, "+
+		"calls of flashback-go wait, for 30 s at most, and fail without a request of their own, but for those that ask whether the server is back.", endingNames())
 
 	say("## Behind nginx at its defaults")
 	if r.noNginx != nil {
@@ -131,21 +126,13 @@ func (r *results) markdown() string {
 
 	say("## Rate limits")
 	show(limitsChart)
-	head := make([]string, 0, 3*len(limiteds))
-	for _, l := range limiteds {
-		head = append(head, fmt.Sprintf("%s: lost of %s", l.name, thousands(l.calls)), "requests per call", "× best time")
-	}
-	b.WriteString(table(r.all, head, func(i int) (cells []string) {
-		for n, l := range limiteds {
-			o := r.failures[i].limited[n]
-			cells = append(cells, thousands(o.lost), perCalls(o.requests, l.calls), ratio(o.time.Seconds()/l.best.Seconds()))
-		}
-		return cells
-	}))
+	b.WriteString(limitsTable(r.all, r.failures))
 	say("%s In fake time; a response takes %v. The bucket takes 20 requests at once; the minutes are the clock's. The server responds to the rest with 429, "+
 		"with a `Retry-After` of 1 s, or of what is left of the minute. "+
 		"The best time is the least in which all can succeed: who loses calls may be faster. godo and gitlab client-go take a limiter of one's own for a rate that is known; there is none here.",
 		limitedCalls(), latency)
+
+	r.sayManagers(&b)
 
 	say("## What a call costs")
 	show(timeChart)
@@ -166,25 +153,74 @@ func (r *results) markdown() string {
 	say("The list comes from memory, and all decode it into users; those by hand and the other SDKs with the same type.")
 
 	say("## What it does unasked")
-	names := make([]string, len(callers))
-	for i, c := range callers {
-		names[i] = c.name
-	}
-	b.WriteString(row("", names) + rule(len(callers)+1))
-	for n, h := range habits {
-		cells := make([]string, len(callers))
-		for i := range callers {
-			cells[i] = emphasis(i, yesNo(r.habits[n][i]))
-		}
-		b.WriteString(row(h.question, cells))
-	}
-	b.WriteString("\n")
+	b.WriteString(questions(callers, r.habits))
 	say("The redirects are a 302 and a 307. net/http and go-retryablehttp know no token: there, `%%+v` is of the struct with a token in it that one writes around them.")
+
+	say("## Where others do better")
+	say("All columns of the tables above, but for nginx's, in which another one has a better number than this SDK; those of SDKs that manage users stand with their tables. " +
+		"Requests and times under a limit are compared with those who lose no more calls: who gives up is done early.")
+	b.WriteString(better(r.all, ours, failureMeasures(r.failures, ours)))
+	b.WriteString(better(callers, ours, r.costMeasures()))
 
 	say("## Repeat it")
 	b.WriteString("```sh\ncd benchmarks\ngo run .                                                    # all of this page; -test.v tells how far it is\n" +
 		"go test -bench . -count 10 | go tool benchstat -col /sdk -  # time and allocations alone\n```\n")
 	return b.String()
+}
+
+func failuresTable(rows []caller, all []failures) string {
+	return table(rows, []string{"wrong", "given up", "of these, applied in silence", "requests per call", "dead server: requests per call", "one 503 in five: calls lost"}, func(i int) []string {
+		f := all[i]
+		v := f.verdicts
+		dead, lost := ratio(f.dead), fmt.Sprintf("%s of %s", thousands(f.lost), thousands(f.lostCalls))
+		if v.calls == 0 {
+			return []string{none, none, none, none, dead, lost}
+		}
+		return []string{share(v.wrong, v.calls), share(v.givenUp, v.calls), strconv.Itoa(v.silent), perCalls(v.requests, v.calls), dead, lost}
+	})
+}
+
+func limitsTable(rows []caller, all []failures) string {
+	head := make([]string, 0, 3*len(limiteds))
+	for _, l := range limiteds {
+		head = append(head, fmt.Sprintf("%s: lost of %s", l.name, thousands(l.calls)), "requests per call", "× best time")
+	}
+	return table(rows, head, func(i int) (cells []string) {
+		for n, l := range limiteds {
+			o := all[i].limited[n]
+			if o.requests == 0 {
+				cells = append(cells, none, none, none)
+				continue
+			}
+			cells = append(cells, thousands(o.lost), perCalls(o.requests, l.calls), ratio(o.time.Seconds()/l.best.Seconds()))
+		}
+		return cells
+	})
+}
+
+// none is what was not measured.
+const none = "–"
+
+// questions is a table with a row for each of the habits.
+func questions(columns []caller, answers [][]bool) string {
+	var b strings.Builder
+	names := make([]string, 0, len(columns))
+	for _, c := range columns {
+		if !c.spins {
+			names = append(names, c.name)
+		}
+	}
+	b.WriteString(row("", names) + rule(len(names)+1))
+	for n, h := range habits {
+		cells := make([]string, 0, len(names))
+		for i, c := range columns {
+			if !c.spins {
+				cells = append(cells, emphasis(c, yesNo(answers[n][i])))
+			}
+		}
+		b.WriteString(row(h.question, cells))
+	}
+	return b.String() + "\n"
 }
 
 // table is a table with a row for each of the callers, this SDK in its place.
@@ -194,9 +230,9 @@ func table(rows []caller, head []string, cells func(i int) []string) string {
 	for i, c := range rows {
 		line := cells(i)
 		for n := range line {
-			line[n] = emphasis(i, line[n])
+			line[n] = emphasis(c, line[n])
 		}
-		b.WriteString(row(emphasis(i, c.name), line))
+		b.WriteString(row(emphasis(c, c.name), line))
 	}
 	return b.String() + "\n"
 }
@@ -208,8 +244,8 @@ func row(first string, cells []string) string {
 func rule(columns int) string { return "|" + strings.Repeat(" --- |", columns) + "\n" }
 
 // emphasis makes what is said of this SDK bold.
-func emphasis(i int, text string) string {
-	if i == ours {
+func emphasis(c caller, text string) string {
+	if c.module == callers[ours].module {
 		return "**" + text + "**"
 	}
 	return text
@@ -227,8 +263,11 @@ func share(n, of int) string { return fmt.Sprintf("%d\u00a0(%s)", n, percent(n, 
 
 func percent(n, of int) string {
 	p := 100 * float64(n) / float64(of)
-	if n > 0 && p < 1 {
-		return fmt.Sprintf("%.1f\u00a0%%", p) // which is not nothing
+	switch {
+	case n > 0 && p < 0.05:
+		return "<\u00a00.1\u00a0%" // which is not nothing
+	case n > 0 && p < 1:
+		return fmt.Sprintf("%.1f\u00a0%%", p)
 	}
 	return fmt.Sprintf("%.0f\u00a0%%", p)
 }
@@ -271,9 +310,13 @@ func (c *caller) version() string {
 	case callers[ours].module:
 		return "v" + flashback.Version
 	}
+	return moduleVersion(c.module)
+}
+
+func moduleVersion(path string) string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, dep := range info.Deps {
-			if dep.Path == c.module {
+			if dep.Path == path {
 				return dep.Version
 			}
 		}

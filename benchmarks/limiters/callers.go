@@ -16,7 +16,7 @@ import (
 	flashback "github.com/flashbacknetwork/flashback-go"
 )
 
-// caller is one way to activate a user, at its defaults.
+// caller is one way to activate a user.
 type caller struct {
 	name string
 	open func(url string) (activate, error)

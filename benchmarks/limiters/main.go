@@ -1,6 +1,7 @@
 // Command limiters activates 3,000 users behind the limiters that servers really
-// have: with this SDK, with go-retryablehttp and with the adaptive mode of AWS's
-// SDK, each at its defaults. It prints how long that took and how many were lost.
+// have: with this SDK and go-retryablehttp at their defaults, and with the adaptive
+// mode of AWS's SDK, which is given AWS's error codes for a 429 and a 503. It prints
+// how long that took and how many were lost.
 //
 // In the directory benchmarks, all of it (about two hours), one row, or one number:
 //
