@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"time"
 )
 
@@ -141,7 +142,7 @@ func read(ctx context.Context, resp *http.Response, limit int64) Result {
 func readAll(ctx context.Context, r io.Reader, b []byte, limit int64) ([]byte, error) {
 	for int64(len(b)) <= limit {
 		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
+			b = slices.Grow(b, cap(b)+512) // append would grow a large slice by a quarter, and copy it often
 		}
 		n, err := r.Read(b[len(b):min(int64(cap(b)), limit+1)])
 		b = b[:len(b)+n]

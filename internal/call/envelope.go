@@ -30,10 +30,7 @@ type Response struct {
 	Documented   *Message // the documented message that the body has
 }
 
-var (
-	errNoJSON = errors.New("no JSON")
-	bom       = []byte("\xef\xbb\xbf")
-)
+var bom = []byte("\xef\xbb\xbf") // a byte order mark
 
 // classify reads the body. An envelope is a JSON object with a boolean "success", a string
 // or a list of strings "message", or both. In a 4xx or 5xx a string "error" or "error_code"
@@ -48,7 +45,6 @@ func (r *Response) classify(op *Op, in *Input) verdict.Response {
 		r.Body = text
 	}
 	if !json.Valid(text) {
-		r.ReadErr = errNoJSON
 		if r.maySucceed() && (op.Body == AnyBody || op.Body == NoPage && !r.isPage()) {
 			r.ReadErr = in.Read(r)
 			facts.Body, facts.Incomplete = verdict.Envelope, r.ReadErr != nil
