@@ -410,6 +410,7 @@ func TestABodyIsReadToItsEndOrToTheLimitAndClosed(t *testing.T) {
 		{"a length over the limit, which is not read", zeros, maxBody + 1, 200, 0, io.EOF, true},
 		{"a length that is a lie", strings.NewReader("hello"), maxBody, 200, 5, nil, false},
 		{"cut", io.MultiReader(strings.NewReader("hel"), iotest.ErrReader(io.ErrUnexpectedEOF)), 5, 200, 3, io.ErrUnexpectedEOF, false},
+		{"cut where it is too large", iotest.DataErrReader(io.MultiReader(strings.NewReader(strings.Repeat("x", maxBody+1)), iotest.ErrReader(io.ErrUnexpectedEOF))), -1, 200, maxBody, io.ErrUnexpectedEOF, false},
 		{"the bare connection of a 101, which is not read", zeros, -1, 101, 0, nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -423,6 +424,7 @@ func TestABodyIsReadToItsEndOrToTheLimitAndClosed(t *testing.T) {
 			assert.LessOrEqual(t, b.read.Load(), int64(maxBody+1))
 			require.NotNil(t, r.Response)
 			assert.Equal(t, tt.status, r.Response.StatusCode)
+			assert.Equal(t, http.NoBody, r.Response.Body, "nobody reads it again")
 			switch {
 			case tt.err == nil:
 				require.NoError(t, r.Err)
@@ -434,6 +436,31 @@ func TestABodyIsReadToItsEndOrToTheLimitAndClosed(t *testing.T) {
 		})
 	}
 	require.NoError(t, do(t, responds(200, nil, 0), false).Err, "a nil body is an empty one")
+}
+
+func TestABodyThatNeitherGivesNorEndsEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	s := attempt.Sender{Transport: responds(200, io.NopCloser(&stuck{cancel: cancel}), -1)}
+	r := s.Do(ctx, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://h/", nil), maxBody, false, false)
+	require.ErrorIs(t, r.Err, context.Canceled)
+}
+
+// stuck returns neither bytes nor an error, and has the context canceled meanwhile.
+type stuck struct {
+	cancel context.CancelFunc
+	reads  int
+}
+
+func (s *stuck) Read([]byte) (int, error) {
+	s.reads++
+	switch s.reads {
+	case 10:
+		s.cancel()
+	case 1000:
+		return 0, io.EOF
+	}
+	return 0, nil
 }
 
 type endless struct{}
